@@ -1,0 +1,87 @@
+"""Records on their way to the RECORDS stream, by group commit.
+
+A record goes out at once when nothing of its shard is in flight; what gathers meanwhile goes in the next message.
+Fronts write the started record, workers the finished one; the ledger (`registry/ledger.py`) reads both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from schemas import codec, ids, subjects
+from schemas.errors import FleetError, Unavailable
+from schemas.record import Record, RecordBatch
+from service import streams
+from service.clock import Clock
+from service.lifecycle import TaskOwner
+from service.messaging import Messaging
+
+APPEND_TIMEOUT_SECONDS = 2.0
+DOWN_SECONDS = 1.0
+"""After a failed append nothing is dispatched for this long; then one call tries again."""
+MAX_BATCH = 200
+
+_Waiting = tuple[Record, "asyncio.Future[None]"]
+
+
+class RecordWriter:
+    """Group commit, one message in flight per shard."""
+
+    def __init__(self, messaging: Messaging, tasks: TaskOwner, clock: Clock) -> None:
+        self._messaging, self._tasks, self._clock = messaging, tasks, clock
+        self._waiting: dict[int, list[_Waiting]] = {}
+        self._in_flight: set[int] = set()
+        self._down_until = 0.0
+
+    def check(self) -> None:
+        """Unavailable while the stream is known to be down: then nothing may be dispatched."""
+        if self._clock.monotonic() < self._down_until or not self._messaging.is_connected:
+            raise Unavailable("the execution log cannot be written", retry_after_seconds=DOWN_SECONDS)
+
+    async def write(self, shard: int, record: Record) -> None:
+        """Returns when the stream has the record; Unavailable when that is not sure."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(shard, []).append((record, done))
+        if shard not in self._in_flight:
+            self._in_flight.add(shard)
+            self._tasks.start(self._flush(shard), name="write records")
+        await done
+
+    async def _flush(self, shard: int) -> None:
+        try:
+            while waiting := self._waiting.pop(shard, []):
+                now, later = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
+                if later:
+                    self._waiting[shard] = later + self._waiting.get(shard, [])
+                await self._append(shard, now)
+        finally:
+            self._in_flight.discard(shard)
+
+    async def _append(self, shard: int, waiting: list[_Waiting]) -> None:
+        batch = codec.encode(RecordBatch(records=tuple(record for record, _ in waiting)))
+        try:
+            await streams.append(
+                self._messaging,
+                subjects.record(shard),
+                batch,
+                message_id=ids.uuid7(),
+                timeout_seconds=APPEND_TIMEOUT_SECONDS,
+            )
+        except FleetError as error:
+            self._down_until = self._clock.monotonic() + DOWN_SECONDS
+            _settle(
+                waiting, Unavailable("the execution log cannot be written", detail=error.detail, retry_after_seconds=1)
+            )
+            return
+        self._down_until = 0.0
+        _settle(waiting, None)
+
+
+def _settle(waiting: list[_Waiting], error: FleetError | None) -> None:
+    for _, done in waiting:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)

@@ -1,0 +1,124 @@
+"""The three JetStream streams, declared: EVENTS, SCHEDULES, RECORDS; appending to them and consuming them.
+
+A stream is transport, Postgres is the record. No stream is a work queue and nothing waits un-acknowledged
+(hazards F39, F57): a consumer takes a batch, commits it, acknowledges it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import nats.errors
+import nats.js.errors
+import orjson
+import structlog
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
+
+from schemas import subjects
+from schemas.errors import FleetError, Unavailable
+from service.messaging import Messaging, NoResponders, nats_errors
+
+log = structlog.get_logger()
+
+RECORDS = "RECORDS"
+EVENTS = "EVENTS"
+SCHEDULES = "SCHEDULES"
+DEDUPLICATION_SECONDS = 120.0
+ACK_WAIT_SECONDS = 30.0
+PULL_WAIT_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+
+_GIB = 1024**3
+_DAY = 86_400.0
+_STREAMS = (
+    StreamConfig(name=RECORDS, subjects=[subjects.RECORDS_ALL], max_bytes=4 * _GIB, max_age=3 * _DAY),
+    StreamConfig(name=EVENTS, subjects=[subjects.EVENTS_ALL], max_bytes=4 * _GIB, max_age=7 * _DAY),
+    StreamConfig(name=SCHEDULES, subjects=[subjects.SCHEDULES_ALL], max_bytes=_GIB, allow_msg_schedules=True),
+)
+
+Batch = Callable[[list[bytes]], Awaitable[None]]
+
+
+async def declare(messaging: Messaging) -> None:
+    """Make the streams that are absent and bring the others to these settings."""
+    stream = messaging.jetstream()
+    for settings in _STREAMS:
+        wanted = settings.evolve(
+            storage=StorageType.FILE, retention=RetentionPolicy.LIMITS, duplicate_window=DEDUPLICATION_SECONDS
+        )
+        with nats_errors():
+            try:
+                await stream.add_stream(wanted)
+            except nats.js.errors.BadRequestError:
+                await stream.update_stream(wanted)
+
+
+async def append(messaging: Messaging, subject: str, data: bytes, *, message_id: str, timeout_seconds: float) -> None:
+    """Add one message to the stream of `subject`; returns when it is stored. Unavailable when it may not be."""
+    try:
+        answer = await messaging.request(
+            subject, data, timeout_seconds=timeout_seconds, headers={"Nats-Msg-Id": message_id}
+        )
+    except NoResponders as error:
+        raise Unavailable("no stream takes this subject", detail=subject, retry_after_seconds=1) from error
+    outcome = orjson.loads(answer)
+    if "error" in outcome:
+        raise Unavailable("the stream refused a message", detail=str(outcome["error"])[:500], retry_after_seconds=1)
+
+
+async def consume(
+    messaging: Messaging, stream: str, *, durable: str, handle: Batch, batch: int, stopping: asyncio.Event
+) -> None:
+    """Pull batches until `stopping`; acknowledge a batch after `handle` returned.
+
+    A FleetError of `handle` leaves the batch to be delivered again after a short while; nothing is dropped here.
+    """
+    while not stopping.is_set():
+        try:
+            await _consume(messaging, stream, durable=durable, handle=handle, batch=batch, stopping=stopping)
+        except FleetError as error:
+            log.warning("a stream could not be consumed", stream=stream, code=error.code, detail=error.detail)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _consume(
+    messaging: Messaging, stream: str, *, durable: str, handle: Batch, batch: int, stopping: asyncio.Event
+) -> None:
+    config = ConsumerConfig(
+        durable_name=durable,
+        ack_policy=AckPolicy.EXPLICIT,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_wait=ACK_WAIT_SECONDS,
+        max_ack_pending=20_000,
+    )
+    with nats_errors():
+        context = messaging.jetstream()
+        await context.add_consumer(stream, config)
+        subscription = await context.pull_subscribe_bind(durable, stream)
+    try:
+        while not stopping.is_set():
+            messages = await _pull(subscription, batch)
+            if messages:
+                await handle([message.data for message in messages])
+                await _acknowledge(messages)
+    finally:
+        with nats_errors():
+            await subscription.unsubscribe()
+
+
+async def _pull(subscription: object, batch: int) -> list[Msg]:
+    with nats_errors():
+        try:
+            messages: list[Msg] = await subscription.fetch(batch, timeout=PULL_WAIT_SECONDS)  # type: ignore[attr-defined]
+        except (TimeoutError, nats.errors.TimeoutError):
+            return []
+    return messages
+
+
+async def _acknowledge(messages: list[Msg]) -> None:
+    with nats_errors():
+        for message in messages[:-1]:
+            await message.ack()
+        await messages[-1].ack_sync(timeout=5)

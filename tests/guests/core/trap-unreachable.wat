@@ -1,0 +1,6 @@
+;; Traps: unreachable.
+(module
+  ;;@memory
+  ;;@realloc
+  (func (export "handler") (param $request i32) (result i32)
+    (unreachable)))
