@@ -6,6 +6,7 @@ Owns the rules of who may call an endpoint and who may administer. Who is asking
 
 from __future__ import annotations
 
+from gateway.authentication import Identity
 from schemas.call import Principal, PrincipalKind
 from schemas.errors import ErrorCode, Forbidden
 from schemas.ids import PublisherId, TenantId
@@ -35,10 +36,17 @@ def check_permission(principal: Principal, permission: str) -> None:
         raise Forbidden(f"this needs the permission {permission}")
 
 
-def check_operator(principal: Principal) -> None:
+def check_operator(identity: Identity) -> None:
     """Only a service credential with the operator permission makes tenants, publishers and keys."""
-    if principal.kind is not PrincipalKind.SERVICE or not principal.has(OPERATOR):
+    check_platform(identity)
+    if not identity.principal.has(OPERATOR):
         raise Forbidden("this needs an operator key")
+
+
+def check_platform(identity: Identity) -> None:
+    """Only a service credential, which belongs to no tenant."""
+    if identity.tenant is not None or identity.principal.kind is not PrincipalKind.SERVICE:
+        raise Forbidden("this needs a service credential of the platform")
 
 
 def check_publisher(principal: Principal) -> PublisherId:
@@ -49,9 +57,12 @@ def check_publisher(principal: Principal) -> PublisherId:
 
 
 def check_tenant(identity: TenantId | None, *stated: str | None) -> None:
-    """Headers and fields that state a tenant never select one; each present one must equal the identity's."""
+    """Headers and fields that state a tenant never select one; each present one must equal the identity's.
+
+    An identity without a tenant has nothing they could contradict, and gains none from them.
+    """
     for text in stated:
-        if text is not None and text != identity:
+        if identity is not None and text is not None and text != identity:
             raise Forbidden("the stated tenant is not the caller's", code=ErrorCode.TENANT_MISMATCH)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from aiohttp import http_parser, web
@@ -122,8 +122,10 @@ class GatewayServer(web.Server):
 class GatewayRunner(web.AppRunner):
     """Runs an application on connections of ours."""
 
-    def __init__(self, app: web.Application, *, per_address: int = CONNECTIONS_PER_ADDRESS) -> None:
-        super().__init__(app, access_log=None, shutdown_timeout=0)
+    def __init__(
+        self, app: web.Application, *, drain_seconds: float, per_address: int = CONNECTIONS_PER_ADDRESS
+    ) -> None:
+        super().__init__(app, access_log=None, shutdown_timeout=drain_seconds)
         self._per_address = per_address
 
     async def _make_server(self) -> web.Server:
@@ -135,7 +137,7 @@ class GatewayRunner(web.AppRunner):
             "keepalive_timeout": IDLE_SECONDS,
             "lingering_time": LINGER_SECONDS,
         }
-        return GatewayServer(cast(web.Server, inner), per_address=self._per_address, options=options)
+        return GatewayServer(inner, per_address=self._per_address, options=options)
 
 
 def check_parser() -> None:

@@ -111,7 +111,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def _pattern(template: str) -> Segments | None:
-    """The segments of a declared path in canonical form, a parameter as the empty string; None: nothing can reach it."""
+    """Segments of a declared path, canonical, a parameter as the empty string; None: nothing can reach it."""
     try:
         return tuple("" if part.startswith(":") else _canonical_segment(part) for part in template.split("/") if part)
     except Invalid:

@@ -11,10 +11,11 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from schemas import capability
+from schemas import capability, egress
 from schemas.errors import Invalid
 from schemas.install import InstallStatus
 from schemas.invocation import MAX_ASYNC_TIMEOUT_MS, MAX_HTTP_TIMEOUT_MS, Limits
+from schemas.manifest import RequestedLimits
 
 ALL_OF_MANIFEST: Final = "manifest"
 Grants = frozenset[str] | Literal["manifest"] | None
@@ -22,24 +23,16 @@ Grants = frozenset[str] | Literal["manifest"] | None
 
 CONCURRENCY_WITHOUT_CONSENT = 2
 """Half the slots of the smallest worker: never more than the default share, whatever the machine."""
-MAX_EGRESS_ENTRIES = 100
-
-Milliseconds = Annotated[int, msgspec.Meta(ge=100)]
 
 
-class LimitWishes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Limits as the manifest asks for them or an admin grants them; None: not mentioned."""
+class GrantedLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What an admin approved. A limit that is not mentioned is approved up to its default only."""
 
     timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=MAX_HTTP_TIMEOUT_MS)] | None = None
     async_timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=MAX_ASYNC_TIMEOUT_MS)] | None = None
     memory_mb: Annotated[int, msgspec.Meta(ge=16, le=256)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     reuse: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-
-
-class GrantedLimits(LimitWishes, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What an admin approved. A limit that is not mentioned is approved up to its default only."""
-
     fuel: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
@@ -59,7 +52,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: frozenset[str] = frozenset()
     egress: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
-    limits: LimitWishes = LimitWishes()
+    limits: RequestedLimits = RequestedLimits()
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +109,25 @@ def parse_grants(value: object) -> Grants:
     return frozenset(_known_capability(name) for name in value)
 
 
+def parse_hosts(value: object) -> tuple[str, ...] | None:
+    """`egress` of an admin call: absent, or a list of entries, in their one spelling. Raises Invalid."""
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
+        raise Invalid("egress must be a list of hosts")
+    return tuple(rule.text for rule in egress.parse_entries(value))
+
+
+def parse_limits(value: object) -> GrantedLimits | None:
+    """`limits` of an admin call: absent, or an object of limits. Raises Invalid naming the limit."""
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(value, GrantedLimits)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"limits: {error}") from error
+
+
 def effective_capabilities(wishes: Wishes, approval: Approval) -> frozenset[str]:
     """Defaults, and what the version asks for and an admin approved."""
     return capability.effective(requested=wishes.capabilities, approved=approval.capabilities)
@@ -126,7 +138,7 @@ def egress_in_force(capabilities: frozenset[str], approval: Approval) -> tuple[s
     return approval.egress if capability.HTTP_FETCH in capabilities else ()
 
 
-def limits_in_force(operator: OperatorLimits, requested: LimitWishes, granted: GrantedLimits) -> Limits:
+def limits_in_force(operator: OperatorLimits, requested: RequestedLimits, granted: GrantedLimits) -> Limits:
     """The least of what the operator allows, the version asks for and an admin granted; absent is the default."""
     return Limits(
         timeout_ms=_least("timeout_ms", operator, requested, granted),
@@ -207,16 +219,16 @@ def narrow(old: Wishes, new: Wishes, held: Approval) -> Approval:
 
 
 def _widened(new: Wishes, old: Wishes, held: Approval) -> Missing:
-    known_hosts = frozenset(old.egress) | frozenset(held.egress)
+    known_hosts = [egress.parse_entry(entry) for entry in (*old.egress, *held.egress)]
     return Missing(
         capabilities=tuple(sorted(new.capabilities - old.capabilities)),
-        egress=tuple(host for host in new.egress if host not in known_hosts),
+        egress=tuple(rule.text for rule in egress.widening(known_hosts, egress.parse_entries(new.egress))),
         events=tuple(topic for topic in new.topics if topic not in old.topics),
         limits=_widened_limits(new.limits, old.limits, held.limits),
     )
 
 
-def _widened_limits(new: LimitWishes, old: LimitWishes, held: GrantedLimits) -> dict[str, int]:
+def _widened_limits(new: RequestedLimits, old: RequestedLimits, held: GrantedLimits) -> dict[str, int]:
     widened: dict[str, int] = {}
     for name, baseline in _BASELINE.items():
         asked = getattr(new, name) or 0
@@ -225,13 +237,13 @@ def _widened_limits(new: LimitWishes, old: LimitWishes, held: GrantedLimits) -> 
     return widened
 
 
-def _least(name: str, operator: OperatorLimits, requested: LimitWishes, granted: GrantedLimits) -> int:
+def _least(name: str, operator: OperatorLimits, requested: RequestedLimits, granted: GrantedLimits) -> int:
     default = _BASELINE[name]
     asked, given = getattr(requested, name), getattr(granted, name)
     return min(getattr(operator, name), default if asked is None else asked, default if given is None else given)
 
 
-def _concurrency(operator: OperatorLimits, requested: LimitWishes, granted: GrantedLimits) -> int | None:
+def _concurrency(operator: OperatorLimits, requested: RequestedLimits, granted: GrantedLimits) -> int | None:
     """None leaves it to the worker's own share; a wish beyond the smallest share counts only where it was granted."""
     asked, given = requested.concurrency, granted.concurrency
     if given is not None:
@@ -239,7 +251,7 @@ def _concurrency(operator: OperatorLimits, requested: LimitWishes, granted: Gran
     return asked if asked is not None and asked <= CONCURRENCY_WITHOUT_CONSENT else None
 
 
-def _as_granted(wishes: LimitWishes, held: GrantedLimits) -> GrantedLimits:
+def _as_granted(wishes: RequestedLimits, held: GrantedLimits) -> GrantedLimits:
     asked = {name: getattr(wishes, name) for name in _BASELINE if getattr(wishes, name) is not None}
     return msgspec.structs.replace(held, **asked)
 

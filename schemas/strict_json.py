@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from schemas.errors import Invalid
@@ -15,6 +17,8 @@ from schemas.errors import Invalid
 MAX_DEPTH = 32
 MAX_INTEGER = 2**53 - 1
 _MAX_DIGITS = 400
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What Postgres' jsonb and UTF-8 cannot hold."""
 
 
 def read(data: bytes, *, max_bytes: int, what: str = "document") -> Any:
@@ -23,15 +27,27 @@ def read(data: bytes, *, max_bytes: int, what: str = "document") -> Any:
         raise Invalid(f"{what} is {len(data)} bytes, over the limit of {max_bytes}")
     try:
         value = _DECODER.decode(_text(data))
+        _check(value)
     except Invalid as problem:
         raise Invalid(f"{what} {problem.message}") from problem
     except json.JSONDecodeError as error:
         raise Invalid(f"{what} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
     except RecursionError as error:
         raise Invalid(f"{what} is nested deeper than {MAX_DEPTH} levels") from error
-    if _deeper_than(value, MAX_DEPTH):
-        raise Invalid(f"{what} is nested deeper than {MAX_DEPTH} levels")
     return value
+
+
+def canonical(value: Any) -> str:
+    """One text per JSON value that `read` answered: equal values, equal texts; 1 and 1.0 are equal, 1 and true not."""
+    return json.dumps(_with_one_number(value), sort_keys=True, separators=(",", ":"))
+
+
+def _with_one_number(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_one_number(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_with_one_number(child) for child in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _text(data: bytes) -> str:
@@ -44,31 +60,11 @@ def _text(data: bytes) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in members:
-            raise Invalid(f"has the key {key[:80]!r} twice in one object")
-        _check_text(key)
-        members[key] = value
-    for value in members.values():
-        _check_texts(value)
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise Invalid(f"has the key {twice[:80]!r} twice in one object")
     return members
-
-
-def _check_texts(value: Any) -> None:
-    """Strings directly in `value`; objects below it were checked when they were read."""
-    if isinstance(value, str):
-        _check_text(value)
-    elif isinstance(value, list):
-        for item in value:
-            _check_texts(item)
-
-
-def _check_text(text: str) -> None:
-    if "\0" in text:
-        raise Invalid("has a string with the character U+0000")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise Invalid("has a string with half of a surrogate pair")
 
 
 def _integer(text: str) -> int:
@@ -88,13 +84,24 @@ def _constant(text: str) -> NoReturn:
     raise Invalid(f"has {text}, which JSON does not know")
 
 
-def _deeper_than(value: Any, levels: int) -> bool:
-    layer = [value]
-    for _ in range(levels):
-        layer = [child for item in layer for child in _children(item)]
-        if not layer:
-            return False
-    return any(isinstance(item, dict | list) for item in layer)
+def _check(value: Any) -> None:
+    """Level by level, so that depth costs no stack."""
+    level = [value]
+    depth = 0
+    while level:
+        depth += any(isinstance(item, dict | list) for item in level)
+        if depth > MAX_DEPTH:
+            raise Invalid(f"is nested deeper than {MAX_DEPTH} levels")
+        for item in level:
+            _check_texts(item)
+        level = [child for item in level for child in _children(item)]
+
+
+def _check_texts(item: Any) -> None:
+    for text in item if isinstance(item, dict) else (item,):
+        if isinstance(text, str) and (match := _UNSTORABLE.search(text)):
+            kind = "the character U+0000" if match[0] == "\0" else "half of a surrogate pair"
+            raise Invalid(f"has a string with {kind}")
 
 
 def _children(value: Any) -> list[Any]:

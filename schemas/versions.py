@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from schemas.errors import ErrorCode, Unprocessable
+from schemas.errors import Invalid
 
 MAX_CHARACTERS = 128
 _NUMBER = r"(?:0|[1-9][0-9]*)"
@@ -65,7 +65,7 @@ class Wildcard(msgspec.Struct, frozen=True):
 
 
 def parse(text: str, *, field: str = "version") -> Version:
-    """An exact version. Raises Unprocessable (manifest_invalid), naming `field`."""
+    """An exact version. Raises Invalid, naming `field`."""
     match = _SEMVER.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
     if match is None:
         raise _not_a_version(text, field=field)
@@ -119,8 +119,5 @@ def _identifier_key(identifier: str) -> tuple[bool, int, str]:
     return (False, int(identifier), "") if identifier.isdecimal() else (True, 0, identifier)
 
 
-def _not_a_version(text: str, *, field: str) -> Unprocessable:
-    return Unprocessable(
-        f"{field} must be a SemVer 2.0 version such as 1.2.0, or X.Y.*, not {text[:80]!r}",
-        code=ErrorCode.MANIFEST_INVALID,
-    )
+def _not_a_version(text: str, *, field: str) -> Invalid:
+    return Invalid(f"{field} must be a SemVer 2.0 version such as 1.2.0, or X.Y.*, not {text[:80]!r}")

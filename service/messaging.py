@@ -216,7 +216,7 @@ class Messaging:
                 ping_interval=PING_INTERVAL_SECONDS,
                 max_outstanding_pings=MAX_MISSED_PINGS,
                 error_cb=_log_error,
-                disconnected_cb=_log_disconnected,
+                disconnected_cb=self._disconnected,
                 reconnected_cb=self._reconnected,
             )
             await self._client.subscribe(f"{self._prefix}.*", cb=self._deliver, pending_bytes_limit=PENDING_BYTES)
@@ -226,6 +226,10 @@ class Messaging:
         conversation = self._conversations.get(message.subject.rpartition(".")[2])
         if conversation is not None:
             conversation.deliver(message)
+
+    async def _disconnected(self) -> None:
+        if not self._client.is_closed:
+            log.warning("disconnected from NATS")
 
     async def _reconnected(self) -> None:
         log.info("reconnected to NATS")
@@ -314,10 +318,6 @@ async def _guarded(handler: Handler, message: Message) -> None:
 
 async def _log_error(error: Exception) -> None:
     log.warning("NATS reported an error", error=str(error)[:500])
-
-
-async def _log_disconnected() -> None:
-    log.warning("disconnected from NATS")
 
 
 @contextmanager

@@ -33,9 +33,9 @@ RETRY_SECONDS = 1.0
 _GIB = 1024**3
 _DAY = 86_400.0
 _STREAMS = (
-    StreamConfig(name=RECORDS, subjects=[subjects.RECORDS_ALL], max_bytes=4 * _GIB, max_age=3 * _DAY),
-    StreamConfig(name=EVENTS, subjects=[subjects.EVENTS_ALL], max_bytes=4 * _GIB, max_age=7 * _DAY),
-    StreamConfig(name=SCHEDULES, subjects=[subjects.SCHEDULES_ALL], max_bytes=_GIB, allow_msg_schedules=True),
+    StreamConfig(name=RECORDS, subjects=[subjects.RECORDS_ALL], max_bytes=_GIB, max_age=3 * _DAY),
+    StreamConfig(name=EVENTS, subjects=[subjects.EVENTS_ALL], max_bytes=_GIB, max_age=7 * _DAY),
+    StreamConfig(name=SCHEDULES, subjects=[subjects.SCHEDULES_ALL], max_bytes=_GIB // 4, allow_msg_schedules=True),
 )
 
 Batch = Callable[[list[bytes]], Awaitable[None]]
@@ -50,9 +50,9 @@ async def declare(messaging: Messaging) -> None:
         )
         with nats_errors():
             try:
-                await stream.add_stream(wanted)
-            except nats.js.errors.BadRequestError:
                 await stream.update_stream(wanted)
+            except nats.js.errors.NotFoundError:
+                await stream.add_stream(wanted)
 
 
 async def append(messaging: Messaging, subject: str, data: bytes, *, message_id: str, timeout_seconds: float) -> None:

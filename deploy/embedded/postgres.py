@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -86,14 +87,8 @@ async def _initialise(
 ) -> None:
     """Build the cluster beside its place and move it there whole: a killed first start leaves nothing half done."""
     on_progress("postgres: first start, creating the database cluster (a few seconds)")
-    unfinished = data.root / "postgres.new"
     password_file = data.root / "postgres.password"
-    await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
-    directory.write_private(password_file, data.password(f"postgres:{SUPERUSER}").encode())
-    if user is not None:
-        os.chown(unfinished, user.uid, user.gid)
-        os.chown(password_file, user.uid, user.gid)
+    unfinished = await asyncio.to_thread(_prepare_place, data, password_file, user)
     command = Command(
         name="initdb",
         argv=(
@@ -108,7 +103,20 @@ async def _initialise(
         await server.run_to_end(command, lambda line: _report_step(line, on_progress))
     finally:
         password_file.unlink()
-    unfinished.rename(data.postgres)
+    await asyncio.to_thread(unfinished.rename, data.postgres)
+
+
+def _prepare_place(data: DataDirectory, password_file: Path, user: SystemUser | None) -> Path:
+    """An empty directory for a new cluster. Its name is its own: something of a killed first start may still be
+    writing into another one."""
+    for abandoned in data.root.glob("postgres.new.*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    directory.write_private(password_file, data.password(f"postgres:{SUPERUSER}").encode())
+    unfinished = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=data.root))
+    if user is not None:
+        os.chown(unfinished, user.uid, user.gid)
+        os.chown(password_file, user.uid, user.gid)
+    return unfinished
 
 
 def _report_step(line: str, on_progress: Callable[[str], None]) -> None:

@@ -8,12 +8,13 @@ by a killed run is recognised: same program, same directory. The caller holds th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -37,7 +38,6 @@ class Command:
     directory: Path
     log: Path
     stop_signal: signal.Signals = signal.SIGTERM
-    environment: Mapping[str, str] = field(default_factory=dict)
     user: SystemUser | None = None
     """Another user to run as; None: the one we are."""
     before_start: Callable[[], None] = lambda: None
@@ -130,7 +130,10 @@ def failed(command: Command, what: str) -> Unavailable:
 
 async def spawn(command: Command, *, stdout: int | None = None) -> asyncio.subprocess.Process:
     """Start the process, in a session of its own so that Ctrl-C in a terminal reaches only us. What it prints goes
-    to its log, its standard output to `stdout` if given."""
+    to its log, its standard output to `stdout` if given.
+
+    The thread that calls this must live as long as the server: to the kernel, the thread is the parent.
+    """
     user = command.user
     uid, gid = (-1, -1) if user is None else (user.uid, user.gid)
     arguments = [os.getpid(), int(command.stop_signal), uid, gid]
@@ -144,43 +147,43 @@ async def spawn(command: Command, *, stdout: int | None = None) -> asyncio.subpr
             stdout=log if stdout is None else stdout,
             stderr=log,
             cwd=command.directory,
-            env={"HOME": str(command.directory), "LC_ALL": "C", "TZ": "UTC", **command.environment},
+            env={"HOME": str(command.directory), "LC_ALL": "C", "TZ": "UTC"},
             start_new_session=True,
         )
 
 
 def send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     """A signal to a process that may have just ended."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
-    except ProcessLookupError:
-        return
 
 
 def end_leftovers(command: Command) -> None:
-    """End every process that runs this program in this directory, children included. Blocks up to 10 s."""
-    program = Path(command.argv[0]).name
-    found = [process for process in psutil.process_iter(["name"]) if _runs(process, program, command.directory)]
-    for process in found:
-        _send_quietly(process, command.stop_signal)
-        _send_quietly(process, signal.SIGCONT)
-    _, alive = psutil.wait_procs(found, timeout=STOP_GRACE_SECONDS / 2)
-    for process in alive:
-        _send_quietly(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=STOP_GRACE_SECONDS / 2)
+    """End every process that runs this program in this directory, children included. Blocks up to 10 s.
+
+    By SIGKILL, which these engines recover from: an orderly signal to a child that lost its parent is worse, as a
+    Postgres checkpointer would declare a clean shutdown beside sessions that still write. Raises Unavailable when
+    one cannot be ended.
+    """
+    give_up_at = time.monotonic() + STOP_GRACE_SECONDS
+    while found := _running(Path(command.argv[0]).name, command.directory):
+        if time.monotonic() > give_up_at:
+            pids = ", ".join(str(process.pid) for process in found)
+            raise Unavailable(f"{command.name}: processes of an earlier run do not end: {pids}")
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(_POLL_SECONDS)
 
 
-def _runs(process: psutil.Process, program: str, directory: Path) -> bool:
-    if process.info["name"] != program:
-        return False
+def _running(program: str, directory: Path) -> list[psutil.Process]:
+    """Zombies are not running: they have no working directory any more."""
+    named = (process for process in psutil.process_iter(["name"]) if process.info["name"] == program)
+    return [process for process in named if _working_directory(process) == directory]
+
+
+def _working_directory(process: psutil.Process) -> Path | None:
     try:
-        return Path(process.cwd()) == directory
+        return Path(process.cwd())
     except psutil.Error:
-        return False
-
-
-def _send_quietly(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
+        return None

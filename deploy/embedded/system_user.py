@@ -62,7 +62,7 @@ def _find() -> pwd.struct_passwd | None:
 def _create() -> pwd.struct_passwd:
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", USER_NAME]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - constants only
     except (OSError, subprocess.CalledProcessError) as error:
         # Two first starts side by side: the other one may have won.
         if (entry := _find()) is not None:

@@ -16,11 +16,10 @@ import jinja2
 
 from schemas import capability, subjects
 from schemas.capability import Answerer
+from service.dispatch import WORKERS_BUCKET
+from service.streams import EVENTS, RECORDS, SCHEDULES
 
-STREAM_EVENTS, STREAM_SCHEDULES, STREAM_RECORDS = "EVENTS", "SCHEDULES", "RECORDS"
-BUCKET_WORKERS = "workers"
-"""KV: one expiring key per live worker."""
-BUCKET_CLUSTER = "cluster"
+CLUSTER_BUCKET = "cluster"
 """KV: what is fixed when a cluster is made, such as its shard count."""
 
 _TEMPLATE = Path(__file__).with_name("accounts.conf.j2")
@@ -62,7 +61,9 @@ def permissions(role: Role) -> Permissions:
 def render(passwords: Mapping[Role, str]) -> str:
     """The `authorization` block of a server's configuration. A password that starts with `$` is left to the server,
     which reads the environment variable of that name. Raises KeyError when a role has none."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(  # noqa: S701 - no HTML
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     roles = [{"name": role.value, "password": _quoted(passwords[role]), "may": permissions(role)} for role in Role]
     return environment.from_string(_TEMPLATE.read_text()).render(roles=roles)
 
@@ -110,9 +111,10 @@ def _host_services(answerer: Answerer) -> tuple[str, ...]:
     )
 
 
-_ANY_CLIENT = ("$JS.API.INFO", "$JS.API.STREAM.NAMES", *_read_bucket(BUCKET_WORKERS), *_read_bucket(BUCKET_CLUSTER))
-_DISPATCH = (_EXECUTE_ALL, _WORKER_EXECUTE_ALL, subjects.CANCEL_ALL)
-_RECORD = (subjects.RECORDS_ALL, f"$JS.API.STREAM.INFO.{STREAM_RECORDS}")
+_ANY_CLIENT = ("$JS.API.INFO", "$JS.API.STREAM.NAMES", *_read_bucket(WORKERS_BUCKET), *_read_bucket(CLUSTER_BUCKET))
+_DISPATCH = (_EXECUTE_ALL, _WORKER_EXECUTE_ALL, subjects.CANCEL_ALL, *_declare(_bucket_stream(WORKERS_BUCKET)))
+_DECLARE_STREAMS = tuple(subject for stream in (EVENTS, SCHEDULES, RECORDS) for subject in _declare(stream))
+_RECORD = (subjects.RECORDS_ALL, f"$JS.API.STREAM.INFO.{RECORDS}")
 
 _TABLE: Mapping[Role, Permissions] = {
     Role.GATEWAY: Permissions(
@@ -127,11 +129,12 @@ _TABLE: Mapping[Role, Permissions] = {
         ),
         subscribe=(_LOG_ALL, subjects.CONTROL_INSTALL_ALL),
     ),
+    # A worker may not make the bucket it writes to: whoever makes a stream may have it copy any other stream.
     Role.WORKER: Permissions(
         publish=(
             *_RECORD,
             *_ANY_CLIENT,
-            _write_bucket(BUCKET_WORKERS),
+            _write_bucket(WORKERS_BUCKET),
             subjects.HOST_ALL,
             subjects.PRECOMPILE,
             _LOG_ALL,
@@ -146,25 +149,23 @@ _TABLE: Mapping[Role, Permissions] = {
             subjects.EVENTS_ALL,
             subjects.SCHEDULES_ALL,
             subjects.DUE,
-            *_declare(STREAM_EVENTS),
-            *_consume(STREAM_EVENTS),
-            *_declare(STREAM_SCHEDULES),
-            *_consume(STREAM_SCHEDULES),
+            *_DECLARE_STREAMS,
+            *_consume(EVENTS),
+            *_consume(SCHEDULES),
             # Purging a schedule's subject is how an armed timer is disarmed.
-            f"$JS.API.STREAM.PURGE.{STREAM_SCHEDULES}",
+            f"$JS.API.STREAM.PURGE.{SCHEDULES}",
         ),
         subscribe=(f"{subjects.INTAKE} {subjects.EVENTS_QUEUE}", subjects.DUE, subjects.CONTROL_INSTALL_ALL),
     ),
     Role.REGISTRY: Permissions(
         publish=(
             *_ANY_CLIENT,
-            *_declare(STREAM_EVENTS),
-            *_declare(STREAM_SCHEDULES),
-            *_declare(STREAM_RECORDS),
-            *_consume(STREAM_RECORDS),
-            *_declare(_bucket_stream(BUCKET_WORKERS)),
-            *_declare(_bucket_stream(BUCKET_CLUSTER)),
-            _write_bucket(BUCKET_CLUSTER),
+            *_DECLARE_STREAMS,
+            *_consume(RECORDS),
+            *_declare(_bucket_stream(WORKERS_BUCKET)),
+            *_declare(_bucket_stream(CLUSTER_BUCKET)),
+            _write_bucket(CLUSTER_BUCKET),
+            subjects.INTAKE,
             subjects.CONTROL_INSTALL_ALL,
         ),
         subscribe=(
@@ -179,6 +180,6 @@ _TABLE: Mapping[Role, Permissions] = {
     ),
     Role.OPS: Permissions(
         publish=("$JS.API.>", "$JS.ACK.>", "$JS.FC.>"),
-        subscribe=("ext.>", "$JS.EVENT.>", "$KV.>"),
+        subscribe=("$JS.EVENT.>",),
     ),
 }

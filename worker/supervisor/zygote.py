@@ -112,17 +112,16 @@ class Zygote:
         self._owner.start(_log_lines(self._process.stderr), name="zygote stderr")
 
     async def _keep_alive(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
         while True:
+            launched = loop.time()
             await self._down.wait()
             await self._end_process()
+            lived = loop.time() - launched
+            pause = FIRST_PAUSE_SECONDS if lived > LONGEST_PAUSE_SECONDS else min(LONGEST_PAUSE_SECONDS, pause * 2)
             await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
-            started = asyncio.get_running_loop().time()
             await self._launch()
             log.warning("the zygote was started again", pid=self.pid)
-            if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
 
     async def _end_process(self) -> None:
         if self._process is None:

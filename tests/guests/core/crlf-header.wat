@@ -9,7 +9,7 @@
     (i32.store (i32.const 2048) (i32.const 1024))
     (i32.store (i32.const 2052) (i32.const 9))
     (i32.store (i32.const 2056) (i32.const 1033))
-    (i32.store (i32.const 2060) (i32.const 24))
+    (i32.store (i32.const 2060) (i32.const 23))
     (i32.store (i32.const 4100) (i32.const 2048))
     (i32.store (i32.const 4104) (i32.const 1))
     (i32.const 4096)))

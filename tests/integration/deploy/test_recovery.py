@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -19,7 +20,6 @@ import pytest
 from deploy.embedded import stack
 from schemas.errors import Conflict
 
-pytestmark = pytest.mark.asyncio
 _NOBODY = 65534
 _PROGRAM = """
 import asyncio, json, os, sys
@@ -85,7 +85,7 @@ async def test_a_killed_owner_takes_its_servers_along(tmp_path: Path, start_else
     session = await asyncpg.connect(other.dsn)
     await session.execute("create table kept (word text); insert into kept values ('row')")
     other.kill()
-    _wait_for_end(other.nats_pid, other.postgres_pid)
+    await _wait_for_end(other.nats_pid, other.postgres_pid)
     session.terminate()
     async with stack.start(tmp_path / "data") as started:
         connection = await asyncpg.connect(started.postgres_dsn())
@@ -93,10 +93,18 @@ async def test_a_killed_owner_takes_its_servers_along(tmp_path: Path, start_else
         await connection.close()
 
 
-def _wait_for_end(*pids: int) -> None:
-    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    _, left = psutil.wait_procs(alive, timeout=10)
-    assert left == []
+async def _wait_for_end(*pids: int) -> None:
+    async with asyncio.timeout(10):
+        while any(_is_alive(pid) for pid in pids):
+            await asyncio.sleep(0.02)
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie, which is init's to collect, is dead."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_servers_that_outlived_their_owner_are_ended_first(
@@ -107,11 +115,11 @@ async def test_servers_that_outlived_their_owner_are_ended_first(
     os.kill(other.nats_pid, signal.SIGSTOP)
     os.kill(other.postgres_pid, signal.SIGSTOP)
     other.kill()
-    assert psutil.pid_exists(other.nats_pid)
-    assert psutil.pid_exists(other.postgres_pid)
+    assert _is_alive(other.nats_pid)
+    assert _is_alive(other.postgres_pid)
     async with stack.start(tmp_path / "data") as started:
-        assert not psutil.pid_exists(other.nats_pid)
-        assert not psutil.pid_exists(other.postgres_pid)
+        assert not _is_alive(other.nats_pid)
+        assert not _is_alive(other.postgres_pid)
         connection = await asyncpg.connect(started.postgres_dsn())
         await connection.close()
 
@@ -141,7 +149,7 @@ async def test_a_stale_pid_file_whose_pid_lives_again_does_not_block(tmp_path: P
 
 async def test_a_first_start_that_was_killed_half_way_is_done_again(tmp_path: Path) -> None:
     """A half-made cluster looks like a whole one to Postgres, so it never gets that name."""
-    unfinished = tmp_path / "data" / "postgres.new"
+    unfinished = tmp_path / "data" / "postgres.new.killed"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
     async with stack.start(tmp_path / "data") as started:

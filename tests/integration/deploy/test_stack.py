@@ -16,13 +16,12 @@ from deploy.embedded import ports, stack
 from deploy.embedded.stack import Stack
 from deploy.nats import accounts
 from deploy.nats.accounts import Role
+from schemas import subjects
+from service.streams import RECORDS
 
-pytestmark = pytest.mark.asyncio
 
-
-async def _operator(started: Stack) -> Client:
-    prefix = accounts.inbox_prefix(Role.REGISTRY).encode()
-    return await nats.connect(started.nats_url_for(Role.REGISTRY), inbox_prefix=prefix)
+async def _connect(started: Stack, role: Role) -> Client:
+    return await nats.connect(started.nats_url_for(role), inbox_prefix=accounts.inbox_prefix(role).encode())
 
 
 async def _write(started: Stack) -> None:
@@ -30,18 +29,19 @@ async def _write(started: Stack) -> None:
     connection = await asyncpg.connect(started.postgres_dsn())
     await connection.execute("create table kept (word text); insert into kept values ('row')")
     await connection.close()
-    client = await _operator(started)
-    await client.jetstream().add_stream(name="RECORDS", subjects=["ext.control.install.*"])
-    await client.jetstream().publish("ext.control.install.kept", b"message")
-    await client.close()
+    registry, gateway = await _connect(started, Role.REGISTRY), await _connect(started, Role.GATEWAY)
+    await registry.jetstream().add_stream(name=RECORDS, subjects=[subjects.RECORDS_ALL])
+    await gateway.jetstream().publish(subjects.record(1), b"message")
+    await registry.close()
+    await gateway.close()
 
 
 async def _read(started: Stack) -> tuple[str, bytes]:
     connection = await asyncpg.connect(started.postgres_dsn())
     word = await connection.fetchval("select word from kept")
     await connection.close()
-    client = await _operator(started)
-    subscription = await client.jetstream().pull_subscribe("", stream="RECORDS", durable="reader")
+    client = await _connect(started, Role.REGISTRY)
+    subscription = await client.jetstream().pull_subscribe("", stream=RECORDS, durable="reader")
     (message,) = await subscription.fetch(1, timeout=5)
     await client.close()
     return word, message.data
@@ -80,7 +80,7 @@ async def test_nobody_connects_without_a_password(tmp_path: Path) -> None:
         with pytest.raises(nats.errors.Error):
             await nats.connect(started.nats_url, allow_reconnect=False)
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await asyncpg.connect(started.postgres_dsn(password="wrong"))  # noqa: S106
+            await asyncpg.connect(started.postgres_dsn(password="wrong"))
 
 
 async def test_two_stacks_run_side_by_side(tmp_path: Path) -> None:

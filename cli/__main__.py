@@ -1,0 +1,88 @@
+"""The list of commands, and how a failure is told: code, message, request id, next step."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from schemas.errors import FleetError, Internal, Unavailable
+
+COMMANDS = {
+    "build": "cli.build",
+    "call": "cli.call",
+    "create": "cli.create",
+    "dev": "cli.dev",
+    "events": "cli.processes",
+    "extension": "cli.extension",
+    "gateway": "cli.processes",
+    "install": "cli.install",
+    "key": "cli.key",
+    "keygen": "cli.keygen",
+    "logs": "cli.logs",
+    "migrate": "cli.migrate",
+    "pack": "cli.pack",
+    "publish": "cli.publish",
+    "publisher": "cli.publisher",
+    "registry": "cli.processes",
+    "sign": "cli.sign",
+    "tenant": "cli.tenant",
+    "uninstall": "cli.uninstall",
+    "verify": "cli.verify",
+    "worker": "cli.processes",
+}
+"""Command -> the module with a click command of that name. Loaded when called: starting stays quick."""
+
+
+class _Commands(click.Group):
+    """Loads the one command that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="alga-extension-fleet")
+def alga() -> None:
+    """Build, publish, install and run extensions; operate the fleet that runs them."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Exit 0 when done, 2 for your mistake, 1 for ours."""
+    try:
+        return alga.main(arguments, standalone_mode=True)
+    except FleetError as error:
+        sys.exit(_tell(error))
+
+
+def _tell(error: FleetError) -> int:
+    print(f"{error.code}: {error.message}", file=sys.stderr)
+    for problem in _problems(error):
+        print(f"  {problem}", file=sys.stderr)
+    if request_id := error.extra.get("request_id"):
+        print(f"  request id: {request_id}", file=sys.stderr)
+    if isinstance(error, Unavailable) and error.retry_after_seconds:
+        print(f"  try again in {error.retry_after_seconds:.0f} s", file=sys.stderr)
+    if error.detail:
+        print(f"  {error.detail}", file=sys.stderr)
+    return 1 if isinstance(error, Internal | Unavailable) else 2
+
+
+def _problems(error: FleetError) -> list[str]:
+    problems = error.extra.get("problems")
+    if not isinstance(problems, list):
+        return []
+    return [f"{found['path']}: {found['message']}" for found in problems if isinstance(found, dict)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Brings a database to this version: roles, tables, row security; and the first operator's key.
+
+Owns the order and that only one migration runs at a time; what is done is in `migrations/` and `sql/system.sql`, plain
+SQL. Runs with the DSN of a superuser, or of the database's owner where an administrator has made the four roles.
+Passwords given here are set on the login roles, so that running again with other ones rotates them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from pogo_core.error import BadMigrationError
+from pogo_core.util import migrate as pogo
+
+from registry import database, statements
+from registry.keys import OPERATOR_PERMISSIONS, ApiKey
+from schemas.errors import Conflict, FleetError, Internal, Invalid
+
+DIRECTORY = Path(__file__).with_name("migrations")
+OWNER, APP, SYSTEM = "alga_owner", "alga_app", "alga_system"
+FIRST_OPERATOR = "bootstrap"
+_LOCK = 0x616C6761
+"""Any number, the same for every process that migrates: "alga"."""
+_PASSWORD = re.compile(r"[\x21-\x7e]{8,256}", re.ASCII)
+_SQL = statements.load("system")
+
+
+async def migrate(owner_dsn: str, *, app_password: str | None = None, system_password: str | None = None) -> None:
+    """Apply what is not applied yet; nothing to do is fine. A password None leaves that role's as it is.
+
+    Raises Unavailable when Postgres does not answer, Internal naming the migration that failed; it left no trace.
+    """
+    async with _locked(owner_dsn) as raw:
+        await raw.execute(_SQL.create_roles)
+        await _set_password(raw, APP, app_password)
+        await _set_password(raw, SYSTEM, system_password)
+        await raw.execute(_SQL.let_owner_create)
+        await raw.execute(f"SET ROLE {OWNER}")
+        await _apply(raw)
+
+
+async def bootstrap(owner_dsn: str) -> str:
+    """The first operator's key, once for each database. Raises Conflict when it was made before."""
+    key = ApiKey.new()
+    async with _locked(owner_dsn) as raw:
+        made = await raw.fetchval(_SQL.make_first_operator, key.id, FIRST_OPERATOR, key.hash, list(OPERATOR_PERMISSIONS))
+    if made is None:
+        raise Conflict("the first operator's key was made before; make others with `alga key create`")
+    return key.text
+
+
+@asynccontextmanager
+async def _locked(owner_dsn: str) -> AsyncIterator[Any]:
+    async with database.administration(owner_dsn) as raw:
+        with database.translated():
+            await raw.execute("SELECT pg_advisory_lock($1)", _LOCK)
+            yield raw
+
+
+async def _set_password(raw: Any, role: str, password: str | None) -> None:
+    if password is None:
+        return
+    if not _PASSWORD.fullmatch(password):
+        raise Invalid(f"the password of {role} must be 8 to 256 visible ASCII characters")
+    quoted = password.replace("'", "''")
+    await raw.execute(f"ALTER ROLE {role} PASSWORD '{quoted}'")
+
+
+async def _apply(raw: Any) -> None:
+    try:
+        await pogo.apply(raw, DIRECTORY, schema_name="public")
+    except BadMigrationError as error:
+        if isinstance(error.__cause__, FleetError):
+            raise error.__cause__ from error
+        raise Internal(f"{error}", detail=repr(error.__cause__)) from error

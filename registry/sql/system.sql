@@ -1,0 +1,103 @@
+-- The database itself: its roles, what alga_system may reach across tenants, and what a process checks at start.
+
+-- name: create_roles
+-- The four roles, where they do not exist yet. Roles belong to the whole server, so two databases may race.
+DO $$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN SELECT * FROM (VALUES
+        ('alga_owner', 'NOLOGIN'),
+        ('alga_app', 'LOGIN'),
+        ('alga_system', 'LOGIN'),
+        ('alga_lookup', 'NOLOGIN BYPASSRLS')
+    ) AS role (name, attributes)
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name) THEN
+            BEGIN
+                EXECUTE format(
+                    'CREATE ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION %s', wanted.name, wanted.attributes);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            END;
+        END IF;
+    END LOOP;
+END $$
+
+-- name: let_owner_create
+-- alga_owner makes and owns the tables; alga_lookup gets the right to make its functions from it, for a moment.
+GRANT USAGE, CREATE ON SCHEMA public TO alga_owner WITH GRANT OPTION
+
+-- name: system_reads
+-- Tables of tenants of which alga_system sees every row. Each line says what for.
+SELECT name FROM (VALUES
+    ('ext_storage_records'),            -- expired records, their keys and sizes only
+    ('ext_storage_staged'),             -- what finished or lost deliveries left, without the values
+    ('extension_event'),                -- the outbox; events not matched yet
+    ('extension_event_attempt'),        -- attempts of the deliveries claimed
+    ('extension_event_delivery'),       -- what is due or has outlived its lease
+    ('extension_event_subscription'),   -- matching a batch of events of many tenants
+    ('extension_execution_log'),        -- rows left `started`
+    ('extension_idempotency'),          -- expired keys, without the answers
+    ('extension_quota_lease'),          -- leases whose holder is gone
+    ('tenant_extension_install'),       -- whether the install behind a claimed row still runs
+    ('tenant_extension_schedule')       -- firings that are due
+) AS listed (name) ORDER BY name
+
+-- name: system_updates
+-- Tables of tenants of which alga_system may lock and update every row; all its other writes set the tenant.
+SELECT name FROM (VALUES
+    ('extension_event'),                -- published_at, matched_at
+    ('extension_event_delivery'),       -- claims, leases, results
+    ('tenant_extension_schedule')       -- claims, results, the next firing
+) AS listed (name) ORDER BY name
+
+-- name: granted_across
+-- Policies that let alga_system past the tenant, with their command, as the database has them.
+SELECT tablename::text AS name, cmd::text AS command
+FROM pg_policies
+WHERE schemaname = 'public' AND roles @> ARRAY['alga_system'::name] AND qual = 'true'
+ORDER BY tablename, cmd
+
+-- name: role_faults
+-- Why the role of this session must not serve: each row a sentence.
+SELECT format('role %I is a superuser', rolname) AS fault
+FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND rolsuper
+UNION ALL
+SELECT format('role %I has BYPASSRLS', rolname)
+FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND rolbypassrls
+UNION ALL
+SELECT format('role %I owns the table %I', pg_get_userbyid(c.relowner), c.relname)
+FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+    AND pg_has_role(current_user, c.relowner, 'MEMBER')
+UNION ALL
+SELECT format('role %I may TRUNCATE the table %I', current_user, c.relname)
+FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+    AND has_table_privilege(c.oid, 'TRUNCATE')
+ORDER BY fault
+
+-- name: table_faults
+-- What in the database would let a row past its tenant: each row a sentence.
+SELECT format('table %I has a tenant column but no forced row security', c.relname) AS fault
+FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+    AND c.relname <> 'tenant' AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
+    AND EXISTS (
+        SELECT FROM pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attname IN ('tenant', 'tenant_id') AND NOT a.attisdropped
+    )
+UNION ALL
+SELECT format('view %I runs as its owner %I: it needs security_invoker', c.relname, pg_get_userbyid(c.relowner))
+FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace
+    AND (c.relkind = 'm' OR c.relkind = 'v' AND NOT coalesce(c.reloptions @> ARRAY['security_invoker=true'], false)
+        AND NOT coalesce(c.reloptions @> ARRAY['security_invoker=on'], false))
+ORDER BY fault
+
+-- name: make_first_operator
+-- The first operator's key; no row when it was made before, even if it was revoked since.
+INSERT INTO service_credential (id, name, key_hash, permissions) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name) DO NOTHING
+RETURNING id

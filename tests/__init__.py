@@ -1,0 +1,1 @@
+"""Promises of the fleet, kept against real engines."""

@@ -1,0 +1,113 @@
+"""How a call ended that did not return: the last line of wasmtime's text -> outcome.
+
+Component errors carry no code, so the text is all there is. It is matched exactly, line by line of a table; nothing
+of it reaches a message, because names the guest chose stand in it. Owns the fixed messages.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.errors import ErrorCode
+from schemas.invocation import OutcomeKind
+from worker.executor import limits
+from worker.frames import Run
+
+HOST_FAILED: Final = "python exception"
+"""The one text a host function of ours fails with."""
+GUEST_EXITED: Final = "guest exited"
+_TRAP: Final = "wasm trap: "
+_GUEST_TRAPS: Final = {
+    "call stack exhausted": "its call stack is exhausted",
+    "out of bounds memory access": "it read or wrote outside its memory",
+    "integer divide by zero": "it divided by zero",
+    "integer overflow": "an integer overflowed",
+    "invalid conversion to integer": "a number has no integer value",
+    "uninitialized element": "it called an empty table element",
+    "undefined element: out of bounds table access": "it called outside its table",
+    "wasm `unreachable` instruction executed": "it aborted itself",
+}
+_MEMORY = re.compile(r"memory minimum size of [0-9]+ pages exceeds memory limits", re.ASCII)
+_TABLE = re.compile(r"table minimum size of [0-9]+ elements exceeds table limits", re.ASCII)
+_COUNT = re.compile(r"resource limit exceeded: (instance|memory|table) count too high at [0-9]+", re.ASCII)
+_COUNT_LIMITS: Final = {
+    "instance": f"{limits.INSTANCES} instances",
+    "memory": f"{limits.MEMORIES} memories",
+    "table": f"{limits.TABLES} tables",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a call ended other than by an answer. `recycle`: the executor must not serve again."""
+
+    kind: OutcomeKind
+    code: ErrorCode
+    message: str
+    recycle: bool = False
+
+
+def ending_of(text: str, run: Run) -> Ending:
+    """The ending behind wasmtime's text, by its last non-empty line; anything unknown is guest_trap and recycles."""
+    line = _last_line(text)
+    if line == f"{_TRAP}interrupt":
+        return late(run)
+    if line == f"{_TRAP}all fuel consumed by WebAssembly":
+        return _limit(ErrorCode.DEADLINE_EXCEEDED, f"the extension used up its fuel limit of {run.fuel}")
+    if line == HOST_FAILED:
+        return Ending(OutcomeKind.PLATFORM_FAILED, ErrorCode.INTERNAL, "a host function failed", recycle=True)
+    if line == GUEST_EXITED:
+        return _trap("it called exit")
+    if line.startswith(_TRAP) and line.removeprefix(_TRAP) in _GUEST_TRAPS:
+        return _trap(_GUEST_TRAPS[line.removeprefix(_TRAP)])
+    return _resource_ending(line, run) or Ending(
+        OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_TRAP, "the extension failed", recycle=True
+    )
+
+
+def late(run: Run) -> Ending:
+    return _limit(
+        ErrorCode.DEADLINE_EXCEEDED, f"the extension did not answer within its limit of {run.timeout_ms} ms"
+    )
+
+
+def bad_response(problem: str) -> Ending:
+    """`problem` is ours (`schemas/guest_http.py`), never the guest's text."""
+    return Ending(OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_BAD_RESPONSE, f"the extension's response: {problem}")
+
+
+def too_much_data() -> Ending:
+    return _limit(ErrorCode.GUEST_BAD_RESPONSE, "the extension passed more data than one call may carry")
+
+
+def _resource_ending(line: str, run: Run) -> Ending | None:
+    if _MEMORY.fullmatch(line):
+        return _limit(
+            ErrorCode.GUEST_MEMORY, f"the extension needs more memory than its limit of {run.memory_mb} MiB"
+        )
+    if _TABLE.fullmatch(line):
+        return _limit(
+            ErrorCode.GUEST_MEMORY, f"the extension needs tables of more than {limits.TABLE_ELEMENTS} elements"
+        )
+    if count := _COUNT.fullmatch(line):
+        return _limit(ErrorCode.GUEST_MEMORY, f"the extension needs more than {_COUNT_LIMITS[count[1]]}")
+    if line == "store handle limit exceeded":
+        return _limit(ErrorCode.GUEST_MEMORY, "the extension holds more handles than a store may have")
+    if line.endswith("fuel allocated for hostcalls has been exhausted"):
+        return too_much_data()
+    return None
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("1: ").strip() if lines else ""
+
+
+def _limit(code: ErrorCode, message: str) -> Ending:
+    return Ending(OutcomeKind.LIMIT_EXCEEDED, code, message)
+
+
+def _trap(what: str) -> Ending:
+    return Ending(OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_TRAP, f"the extension failed: {what}")
