@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.output import emit, json_option
-from registry import signing
+from registry import key_pairs
 from schemas.errors import Conflict
 
 
@@ -20,7 +20,7 @@ def keygen(path: Path, as_json: bool) -> None:
     for existing in (path, public):
         if existing.exists():
             raise Conflict(f"{existing} exists; a key is never overwritten")
-    pair = signing.generate_key()
+    pair = key_pairs.generate()
     path.touch(mode=0o600)
     path.write_bytes(pair.private_pem)
     public.write_bytes(pair.public_pem)

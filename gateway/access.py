@@ -6,7 +6,7 @@ Owns the rules of who may call an endpoint and who may administer. Who is asking
 
 from __future__ import annotations
 
-from gateway.authentication import Identity
+from gateway.identity import Identity
 from schemas.call import Principal, PrincipalKind
 from schemas.errors import ErrorCode, Forbidden
 from schemas.ids import PublisherId, TenantId

@@ -10,28 +10,20 @@ import hashlib
 from collections import OrderedDict
 from typing import NamedTuple
 
-import msgspec
 from multidict import CIMultiDictProxy
 
+from gateway.identity import Identity
 from gateway.identity_tokens import IdentityTokens
 from registry.keys import KeyRow, Keys
 from schemas import headers
 from schemas.call import Principal, PrincipalKind
 from schemas.errors import Forbidden, Unauthenticated
-from schemas.ids import TenantId
 from service.clock import Clock
 
 KEPT_SECONDS = 10.0
 """A revoked key or a lost permission counts after this long at most."""
 MAX_KEPT = 10_000
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Who asks. `tenant` None: a service credential of the platform or an operator, which belongs to no tenant."""
-
-    tenant: TenantId | None
-    principal: Principal
 
 
 class _Credential(NamedTuple):
@@ -42,9 +34,7 @@ class _Credential(NamedTuple):
 class Authenticator:
     """Identifies callers."""
 
-    def __init__(
-        self, keys: Keys, tokens: IdentityTokens | None, *, origins: frozenset[str], clock: Clock
-    ) -> None:
+    def __init__(self, keys: Keys, tokens: IdentityTokens | None, *, origins: frozenset[str], clock: Clock) -> None:
         self._keys, self._tokens, self._origins, self._clock = keys, tokens, origins, clock
         self._kept: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
 

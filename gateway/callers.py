@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway import access, keys
-from gateway.authentication import Identity
+from gateway.identity import Identity
 from schemas import headers
 from schemas.call import CallContext, Deadline, Principal
 from schemas.errors import Forbidden

@@ -17,6 +17,8 @@ from schemas.guest_http import MAX_QUERY_BYTES
 from schemas.install import Endpoint
 
 MAX_SEGMENTS = 256
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+"""What an endpoint can be called with; a manifest may declare HEAD and OPTIONS, but they match nothing."""
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+", re.ASCII)
 """A path that is canonical as it stands; a segment that begins with a dot takes the longer way."""
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
@@ -43,7 +45,7 @@ class EndpointTable:
         shapes: dict[tuple[str, int], list[tuple[Segments, Endpoint]]] = {}
         for endpoint in endpoints:
             pattern = _pattern(endpoint.path)
-            if pattern is None:
+            if pattern is None or endpoint.method.upper() not in METHODS:
                 continue
             shapes.setdefault((endpoint.method.upper(), len(pattern)), []).append((pattern, endpoint))
         for candidates in shapes.values():

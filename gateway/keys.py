@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from aiohttp import web
+from registry.bundle_store import BundleStore
+from registry.installs import Installs
+from registry.invocations import Invocations
+from registry.publishers import Publishers
 
 from gateway.authentication import Authenticator
 from gateway.endpoint_cache import EndpointCache
@@ -10,12 +14,8 @@ from gateway.runner_tokens import RunnerTokens
 from gateway.settings import GatewaySettings
 from registry.admission import Admission
 from registry.audit import Audit
-from registry.bundle_store import BundleStore
 from registry.database import Database
-from registry.installs import Installs
-from registry.invocations import Invocations
 from registry.keys import Keys
-from registry.publishers import Publishers
 from registry.tenants import Tenants
 from registry.versions import Versions
 from service.clock import Clock

@@ -7,7 +7,7 @@ is authorised and delivered, and is taken out again; the query wins. Nothing her
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
 from schemas.errors import Invalid
@@ -15,6 +15,7 @@ from schemas.errors import Invalid
 KEY = "__method"
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _MARK = b'"__method"'
+_ABSENT: Final = object()
 
 
 class Bridged(NamedTuple):
@@ -31,7 +32,7 @@ def apply(query: str, body: bytes | None) -> Bridged:
     named, rest = _from_query(query)
     in_body, without = _from_body(body)
     chosen = named if named is not None else in_body
-    if chosen is None:
+    if chosen is _ABSENT:
         return Bridged("POST", query, body or None, stated=False)
     method = _parse(chosen)
     return Bridged(method, rest, None if method == "GET" else without, stated=True)
@@ -54,13 +55,13 @@ def _from_query(query: str) -> tuple[str | None, str]:
     return (values[0] if values else None), "&".join(kept)
 
 
-def _from_body(body: bytes | None) -> tuple[object | None, bytes | None]:
-    """The value of the top-level key `__method` of a JSON body, and the body without it."""
+def _from_body(body: bytes | None) -> tuple[object, bytes | None]:
+    """The value of the top-level key `__method` of a JSON body, or _ABSENT, and the body without it."""
     if not body or _MARK not in body:
-        return None, body or None
+        return _ABSENT, body or None
     document = _parse_object(body)
     if document is None or KEY not in document:
-        return None, body
+        return _ABSENT, body
     value = document.pop(KEY)
     return value, _dump(document) if document else None
 

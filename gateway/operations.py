@@ -15,8 +15,8 @@ import pydantic
 from aiohttp import web
 
 from gateway import access, callers, json_bodies
-from gateway.authentication import Identity
 from gateway.errors import JSON_TYPE
+from gateway.identity import Identity
 from schemas.call import CallContext
 from schemas.errors import Forbidden
 from schemas.ids import TenantId
@@ -118,4 +118,3 @@ def _response(operation: Operation, result: object) -> web.StreamResponse:
     response.headers["cache-control"] = "no-store"
     response.headers["x-content-type-options"] = "nosniff"
     return response
-

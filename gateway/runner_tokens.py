@@ -11,7 +11,9 @@ import hmac
 from schemas.errors import Invalid, Unauthenticated
 
 MIN_CHARACTERS = 16
-WELL_KNOWN = frozenset({"changeme", "change-me", "secret", "password", "runner-token", "test", "dev", "default", "token"})
+WELL_KNOWN = frozenset(
+    {"changeme", "change-me", "secret", "password", "runner-token", "test", "dev", "default", "token"}
+)
 
 
 class RunnerTokens:

@@ -64,5 +64,3 @@ def _check_framing(request: web.BaseRequest) -> None:
         raise Invalid("request has Content-Length and Transfer-Encoding")
     if "upgrade" in given and (transfer is not None or given.get("content-length", "0") != "0"):
         raise Invalid("a request with a body cannot ask for an upgrade")
-
-

@@ -83,7 +83,7 @@ class AuditLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(
+    async def list_entries(
         self, ctx: CallContext, *, before: tuple[datetime, str] | None = None, limit: int = MAX_PAGE
     ) -> list[Entry]:
         """The newest rows of the caller's tenant; the next page is `before` the last row's time and id."""

@@ -150,6 +150,22 @@ async def open_database(settings: PostgresSettings) -> AsyncIterator[Database]:
             yield Database(app, system)
 
 
+@asynccontextmanager
+async def administration(dsn: str) -> AsyncIterator[Any]:
+    """One plain connection for `migrate.py`, outside of any transaction and of every check, and without time limits.
+
+    What is raised inside becomes a FleetError, as everywhere."""
+    with translated():
+        raw = await asyncpg.connect(
+            dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings={"application_name": "alga migrate"}
+        )
+        try:
+            await _prepare_connection(raw)
+            yield raw
+        finally:
+            await raw.close()
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """The seam: whatever Postgres, the driver or the network raises becomes a FleetError."""
@@ -201,7 +217,11 @@ def _has_borrowed(pool: Any) -> bool:
 
 async def _prepare_connection(raw: Any) -> None:
     await raw.set_type_codec(
-        "jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=lambda data: orjson.loads(data[1:])
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=_encode_jsonb,
+        decoder=lambda data: orjson.loads(data[1:]),
     )
     await raw.set_type_codec("uuid", schema="pg_catalog", format="text", encoder=str, decoder=str)
 
@@ -261,7 +281,9 @@ async def _roll_back(raw: Any) -> None:
 
 async def _check_roles_and_tables(pool: Any) -> None:
     async with _transaction(pool, "BEGIN") as connection:
-        found = [row["fault"] for name in ("role_faults", "table_faults") for row in await connection.fetch(_SYSTEM[name])]
+        found = [
+            row["fault"] for name in ("role_faults", "table_faults") for row in await connection.fetch(_SYSTEM[name])
+        ]
     if found:
         shown = "; ".join(found[:5])
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""

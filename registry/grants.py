@@ -240,7 +240,8 @@ def _widened_limits(new: RequestedLimits, old: RequestedLimits, held: GrantedLim
 def _least(name: str, operator: OperatorLimits, requested: RequestedLimits, granted: GrantedLimits) -> int:
     default = _BASELINE[name]
     asked, given = getattr(requested, name), getattr(granted, name)
-    return min(getattr(operator, name), default if asked is None else asked, default if given is None else given)
+    ceiling: int = getattr(operator, name)
+    return min(ceiling, default if asked is None else asked, default if given is None else given)
 
 
 def _concurrency(operator: OperatorLimits, requested: RequestedLimits, granted: GrantedLimits) -> int | None:

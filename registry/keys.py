@@ -133,7 +133,7 @@ class Keys:
             await _write_platform_audit(connection, ctx, "service_credential.created", key.id, name=name)
         return NewKey(key.id, key.text)
 
-    async def list(self, tenant: TenantId) -> list[KeyRow]:
+    async def list_keys(self, tenant: TenantId) -> list[KeyRow]:
         """The keys of a tenant, newest first, revoked ones too."""
         async with self._database.transaction(tenant) as connection:
             return [_key(row) for row in await connection.fetch(_SQL.list_tenant_keys, tenant)]

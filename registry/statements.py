@@ -1,7 +1,7 @@
 """The registry's SQL: `sql/<noun>.sql` as named texts.
 
 Owns how such a file is read: a block starts with `-- name: <statement>`, the next line says its purpose in a comment,
-the rest is the text. A name twice, a block without purpose or without text fails when the module that loads it is imported.
+the rest is the text. A name twice, a block without purpose or without text fails at import of who loads it.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Tenants:
             raise NotFound(f"there is no tenant {tenant[:80]!r}")
         return found
 
-    async def list(self, *, after: str = "", limit: int = MAX_PAGE) -> list[Tenant]:
+    async def list_tenants(self, *, after: str = "", limit: int = MAX_PAGE) -> list[Tenant]:
         """A page in the order of ids; the next one is `after` the last id."""
         async with self._database.unscoped() as connection:
             rows = await connection.fetch(_SQL.list_tenants, after, min(limit, MAX_PAGE))

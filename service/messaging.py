@@ -189,8 +189,12 @@ class Messaging:
         return Served(subscription, tasks)
 
     async def flush(self) -> None:
-        """Return after a round trip: what was subscribed and published before is known to the server."""
+        """Return after a round trip: what was subscribed and published before is known to the server.
+
+        Two, because nats-py writes a ping ahead of commands that are still in its buffer.
+        """
         with nats_errors():
+            await self._client.flush(CONNECT_TIMEOUT_SECONDS)
             await self._client.flush(CONNECT_TIMEOUT_SECONDS)
 
     async def bucket(self, name: str, *, ttl_seconds: float) -> Bucket:
@@ -304,7 +308,7 @@ async def _open_bucket(stream: JetStreamContext, name: str, ttl_seconds: float) 
     try:
         return await stream.key_value(name)
     except nats.js.errors.NotFoundError:
-        return await stream.create_key_value(KeyValueConfig(bucket=name, ttl=ttl_seconds, storage=StorageType.MEMORY))
+        return await stream.create_key_value(KeyValueConfig(bucket=name, ttl=ttl_seconds, storage=StorageType.FILE))
 
 
 async def _guarded(handler: Handler, message: Message) -> None:

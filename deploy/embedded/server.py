@@ -13,8 +13,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -40,6 +40,8 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     user: SystemUser | None = None
     """Another user to run as; None: the one we are."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Added to the bare environment every server gets."""
     before_start: Callable[[], None] = lambda: None
     """What must be put right in the directory once nothing runs in it."""
 
@@ -147,7 +149,7 @@ async def spawn(command: Command, *, stdout: int | None = None) -> asyncio.subpr
             stdout=log if stdout is None else stdout,
             stderr=log,
             cwd=command.directory,
-            env={"HOME": str(command.directory), "LC_ALL": "C", "TZ": "UTC"},
+            env={"HOME": str(command.directory), "LC_ALL": "C.UTF-8", "TZ": "UTC", **command.environment},
             start_new_session=True,
         )
 

@@ -23,9 +23,6 @@ CLUSTER_BUCKET = "cluster"
 """KV: what is fixed when a cluster is made, such as its shard count."""
 
 _TEMPLATE = Path(__file__).with_name("accounts.conf.j2")
-_EXECUTE_ALL = "ext.exec.*"
-_WORKER_EXECUTE_ALL = "ext.worker.*.exec"
-_LOG_ALL = "ext.log.>"
 
 
 class Role(StrEnum):
@@ -55,7 +52,7 @@ def inbox_prefix(role: Role) -> str:
 def permissions(role: Role) -> Permissions:
     """All that `role` may do besides answering requests it was sent."""
     own = _TABLE[role]
-    return Permissions(own.publish, (f"{inbox_prefix(role)}.>", *own.subscribe))
+    return Permissions(tuple(dict.fromkeys(own.publish)), (f"{inbox_prefix(role)}.>", *own.subscribe))
 
 
 def render(passwords: Mapping[Role, str]) -> str:
@@ -112,7 +109,12 @@ def _host_services(answerer: Answerer) -> tuple[str, ...]:
 
 
 _ANY_CLIENT = ("$JS.API.INFO", "$JS.API.STREAM.NAMES", *_read_bucket(WORKERS_BUCKET), *_read_bucket(CLUSTER_BUCKET))
-_DISPATCH = (_EXECUTE_ALL, _WORKER_EXECUTE_ALL, subjects.CANCEL_ALL, *_declare(_bucket_stream(WORKERS_BUCKET)))
+_DISPATCH = (
+    subjects.EXECUTE_ALL,
+    subjects.WORKER_EXECUTE_ALL,
+    subjects.CANCEL_ALL,
+    *_declare(_bucket_stream(WORKERS_BUCKET)),
+)
 _DECLARE_STREAMS = tuple(subject for stream in (EVENTS, SCHEDULES, RECORDS) for subject in _declare(stream))
 _RECORD = (subjects.RECORDS_ALL, f"$JS.API.STREAM.INFO.{RECORDS}")
 
@@ -125,9 +127,10 @@ _TABLE: Mapping[Role, Permissions] = {
             subjects.INTAKE,
             subjects.PUBLISH,
             subjects.PRECOMPILE,
+            subjects.SECRETS,
             subjects.CONTROL_INSTALL_ALL,
         ),
-        subscribe=(_LOG_ALL, subjects.CONTROL_INSTALL_ALL),
+        subscribe=(subjects.LOG_ALL, subjects.CONTROL_INSTALL_ALL),
     ),
     # A worker may not make the bucket it writes to: whoever makes a stream may have it copy any other stream.
     Role.WORKER: Permissions(
@@ -137,9 +140,13 @@ _TABLE: Mapping[Role, Permissions] = {
             _write_bucket(WORKERS_BUCKET),
             subjects.HOST_ALL,
             subjects.PRECOMPILE,
-            _LOG_ALL,
+            subjects.LOG_ALL,
         ),
-        subscribe=(f"{_EXECUTE_ALL} {subjects.WORKERS_QUEUE}", _WORKER_EXECUTE_ALL, subjects.CANCEL_ALL),
+        subscribe=(
+            f"{subjects.EXECUTE_ALL} {subjects.WORKERS_QUEUE}",
+            subjects.WORKER_EXECUTE_ALL,
+            subjects.CANCEL_ALL,
+        ),
     ),
     Role.EVENTS: Permissions(
         publish=(
@@ -171,6 +178,7 @@ _TABLE: Mapping[Role, Permissions] = {
         subscribe=(
             f"{subjects.PUBLISH} {subjects.REGISTRY_QUEUE}",
             f"{subjects.PRECOMPILE} {subjects.REGISTRY_QUEUE}",
+            f"{subjects.SECRETS} {subjects.REGISTRY_QUEUE}",
             *_host_services(Answerer.HOST_SERVICE),
         ),
     ),

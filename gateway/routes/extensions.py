@@ -21,6 +21,7 @@ from registry.admission import Call
 from schemas import ids
 from schemas.call import CallContext, Deadline
 from schemas.errors import ErrorCode, NotFound
+from schemas.guest_http import MAX_BODY_BYTES
 from schemas.install import Resolved
 from schemas.invocation import Origin, Trigger
 
@@ -75,6 +76,7 @@ async def _serve(
 async def _admit(request: web.Request, prefix: str) -> _Admitted:
     """Identity, then the install: nothing of the body, nothing of the endpoints of others."""
     app = request.app
+    bodies.check_length(request, limit=MAX_BODY_BYTES)
     identity = await callers.identify(request)
     context = callers.context(request, callers.tenant_of(identity), identity.principal, seconds=ADMISSION_SECONDS)
     target, query = sanity.raw_target(request)
@@ -113,9 +115,7 @@ async def _call(request: web.Request, admitted: _Admitted, wanted: _Wanted) -> w
     return await keyed_calls.run(request.app, context, resolved, call)
 
 
-def _call_of(
-    request: web.Request, context: CallContext, admitted: _Admitted, wanted: _Wanted, key: str | None
-) -> Call:
+def _call_of(request: web.Request, context: CallContext, admitted: _Admitted, wanted: _Wanted, key: str | None) -> Call:
     invocation = ids.new_invocation_id()
     user = context.principal.user
     url = f"{wanted.match.path}?{wanted.query}" if wanted.query else wanted.match.path

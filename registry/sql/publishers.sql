@@ -22,24 +22,29 @@ UPDATE extension_publisher SET state = $2, updated_at = now() WHERE id = $1 RETU
 
 -- name: add_key
 -- A public key from a moment on, until another or for ever; registered already, by whomever, is a unique violation.
-INSERT INTO extension_publisher_key (publisher_id, key_id, algorithm, public_key, not_before, not_after)
-VALUES ($1, $2, $3, $4, coalesce($5, now()), $6)
-RETURNING publisher_id, key_id, algorithm, public_key, not_before, not_after, revoked_at
+WITH added AS (
+    INSERT INTO extension_publisher_key (publisher_id, key_id, algorithm, public_key, not_before, not_after)
+    VALUES ($1, $2, 'ed25519', $3, coalesce($4, now()), $5)
+    RETURNING *
+)
+SELECT p.name AS publisher, k.key_id, k.public_key, k.not_before, k.not_after, k.revoked_at
+FROM added AS k JOIN extension_publisher AS p ON p.id = k.publisher_id
 
 -- name: revoke_key
 -- From now on the key verifies nothing; a key revoked earlier keeps its time.
 UPDATE extension_publisher_key SET revoked_at = coalesce(revoked_at, now()) WHERE publisher_id = $1 AND key_id = $2
-RETURNING publisher_id, key_id, algorithm, public_key, not_before, not_after, revoked_at
 
 -- name: list_keys
 -- All keys of a publisher, revoked and expired ones too, in the order they became valid.
-SELECT publisher_id, key_id, algorithm, public_key, not_before, not_after, revoked_at
-FROM extension_publisher_key WHERE publisher_id = $1 ORDER BY not_before, key_id
+SELECT p.name AS publisher, k.key_id, k.public_key, k.not_before, k.not_after, k.revoked_at
+FROM extension_publisher_key AS k JOIN extension_publisher AS p ON p.id = k.publisher_id
+WHERE k.publisher_id = $1 ORDER BY k.not_before, k.key_id
 
 -- name: find_key
 -- The key behind a signature, whosever it is.
-SELECT publisher_id, key_id, algorithm, public_key, not_before, not_after, revoked_at
-FROM extension_publisher_key WHERE key_id = $1
+SELECT p.name AS publisher, k.key_id, k.public_key, k.not_before, k.not_after, k.revoked_at
+FROM extension_publisher_key AS k JOIN extension_publisher AS p ON p.id = k.publisher_id
+WHERE k.key_id = $1
 
 -- name: claim_name
 -- The extension of this name for its publisher, made on first use. The update changes nothing: it locks the row and

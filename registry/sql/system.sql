@@ -1,7 +1,8 @@
 -- The database itself: its roles, what alga_system may reach across tenants, and what a process checks at start.
 
 -- name: create_roles
--- The four roles, where they do not exist yet. Roles belong to the whole server, so two databases may race.
+-- The four roles, where they do not exist yet. Roles belong to the whole server, so migrations of two of its
+-- databases may race.
 DO $$
 DECLARE
     wanted record;
@@ -20,6 +21,10 @@ BEGIN
             EXCEPTION WHEN duplicate_object OR unique_violation THEN
                 NULL;
             END;
+        END IF;
+        -- Who is not a superuser must be allowed to become the roles that own what the migrations make.
+        IF wanted.attributes LIKE 'NOLOGIN%' AND NOT pg_has_role(current_user, wanted.name, 'SET') THEN
+            EXECUTE format('GRANT %I TO %I WITH SET TRUE, INHERIT FALSE', wanted.name, current_user);
         END IF;
     END LOOP;
 END $$

@@ -17,8 +17,11 @@ from worker.frames import Run
 
 HOST_FAILED: Final = "python exception"
 """The one text a host function of ours fails with."""
-GUEST_EXITED: Final = "guest exited"
 _TRAP: Final = "wasm trap: "
+INTERRUPTED: Final = f"{_TRAP}interrupt"
+GUEST_EXITED: Final = "guest exited"
+WASI_MISUSED: Final = "guest misused WASI"
+TOO_MANY_HANDLES: Final = "store handle limit exceeded"
 _GUEST_TRAPS: Final = {
     "call stack exhausted": "its call stack is exhausted",
     "out of bounds memory access": "it read or wrote outside its memory",
@@ -29,6 +32,7 @@ _GUEST_TRAPS: Final = {
     "undefined element: out of bounds table access": "it called outside its table",
     "wasm `unreachable` instruction executed": "it aborted itself",
 }
+_ENDED: Final = {GUEST_EXITED: "it called exit", WASI_MISUSED: "it called WASI with what WASI does not take"}
 _MEMORY = re.compile(r"memory minimum size of [0-9]+ pages exceeds memory limits", re.ASCII)
 _TABLE = re.compile(r"table minimum size of [0-9]+ elements exceeds table limits", re.ASCII)
 _COUNT = re.compile(r"resource limit exceeded: (instance|memory|table) count too high at [0-9]+", re.ASCII)
@@ -37,6 +41,14 @@ _COUNT_LIMITS: Final = {
     "memory": f"{limits.MEMORIES} memories",
     "table": f"{limits.TABLES} tables",
 }
+
+
+class GuestEnded(Exception):
+    """A host function ends the guest on purpose; `line` is one of the texts above."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(line)
+        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +64,14 @@ class Ending:
 def ending_of(text: str, run: Run) -> Ending:
     """The ending behind wasmtime's text, by its last non-empty line; anything unknown is guest_trap and recycles."""
     line = _last_line(text)
-    if line == f"{_TRAP}interrupt":
+    if line == INTERRUPTED:
         return late(run)
     if line == f"{_TRAP}all fuel consumed by WebAssembly":
         return _limit(ErrorCode.DEADLINE_EXCEEDED, f"the extension used up its fuel limit of {run.fuel}")
     if line == HOST_FAILED:
         return Ending(OutcomeKind.PLATFORM_FAILED, ErrorCode.INTERNAL, "a host function failed", recycle=True)
-    if line == GUEST_EXITED:
-        return _trap("it called exit")
+    if line in _ENDED:
+        return _trap(_ENDED[line])
     if line.startswith(_TRAP) and line.removeprefix(_TRAP) in _GUEST_TRAPS:
         return _trap(_GUEST_TRAPS[line.removeprefix(_TRAP)])
     return _resource_ending(line, run) or Ending(
@@ -93,7 +105,7 @@ def _resource_ending(line: str, run: Run) -> Ending | None:
         )
     if count := _COUNT.fullmatch(line):
         return _limit(ErrorCode.GUEST_MEMORY, f"the extension needs more than {_COUNT_LIMITS[count[1]]}")
-    if line == "store handle limit exceeded":
+    if line == TOO_MANY_HANDLES:
         return _limit(ErrorCode.GUEST_MEMORY, "the extension holds more handles than a store may have")
     if line.endswith("fuel allocated for hostcalls has been exhausted"):
         return too_much_data()

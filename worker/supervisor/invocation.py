@@ -111,7 +111,6 @@ def _context(invocation: Invocation) -> HostRecord:
 
 
 def _context_v2(invocation: Invocation) -> HostRecord:
-    """The whole record but `config`, which the executor fills in from the frame's own field: it can be 64 KiB."""
     request, ticket, limits = invocation.request, invocation.ticket, invocation.limits
     return {
         **_context(invocation),
@@ -130,6 +129,7 @@ def _context_v2(invocation: Invocation) -> HostRecord:
             "memory_mb": limits.memory_mb,
             "max_body_bytes": limits.max_body_bytes,
         },
+        "config": [[name, value] for name, value in request.config.items()],
         "event": _event(request),
         "schedule": _schedule(request),
     }

@@ -1,0 +1,76 @@
+"""Components an executor has loaded, by content_hash, each with its linker and its handler's index.
+
+Owns loading from a descriptor and what is let go when too much is loaded. The bytes were verified by the supervisor
+and are sealed; the types are checked here once more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import OrderedDict
+from typing import Final
+
+from wasmtime import Engine, WasmtimeError
+from wasmtime import component as wasm
+
+from registry.compile import wit_check
+from schemas.errors import FleetError
+from schemas.ids import ContentHash
+from worker.executor.link import Codecs, Linkage
+from worker.executor.running import Scope
+
+MAX_LOADED_BYTES: Final = 512 * 1024 * 1024
+
+
+class LoadRefused(Exception):
+    """The engine refused it, or its types are not ours; the text is for the log."""
+
+
+class Loaded:
+    """One component, ready to be instantiated. Addresses stay valid as long as this object."""
+
+    def __init__(self, component: wasm.Component, linkage: Linkage, size: int) -> None:
+        self.linkage, self.size = linkage, size
+        self._component = component
+        export = component.get_export_index(wit_check.HANDLER)
+        if export is None:
+            raise LoadRefused("no handler")
+        self._export = export
+        self.component: int = _address(component.ptr())
+        self.handler: int = _address(export.ptr())
+
+
+class Components:
+    def __init__(self, engine: Engine, scope: Scope, codecs: Codecs) -> None:
+        self._engine, self._scope, self._codecs = engine, scope, codecs
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+
+    def load(self, content_hash: ContentHash, descriptor: int) -> None:
+        """Deserialise from a descriptor and link; loading what is loaded changes nothing. Raises LoadRefused."""
+        if content_hash in self._loaded:
+            return
+        try:
+            component = wasm.Component.deserialize_file(self._engine, f"/proc/self/fd/{descriptor}")
+            wit_check.check(component, self._engine)
+            linkage = Linkage(self._engine, component, self._scope, self._codecs)
+        except WasmtimeError as error:
+            raise LoadRefused(str(error)) from None
+        except FleetError as error:
+            raise LoadRefused(error.message) from None
+        self._loaded[content_hash] = Loaded(component, linkage, os.fstat(descriptor).st_size)
+
+    def get(self, content_hash: str) -> Loaded | None:
+        loaded = self._loaded.get(content_hash)
+        if loaded is not None:
+            self._loaded.move_to_end(content_hash)
+        return loaded
+
+    @property
+    def are_too_many(self) -> bool:
+        """More bytes are loaded than an executor should keep; the supervisor believes they are, so it is recycled."""
+        return sum(loaded.size for loaded in self._loaded.values()) > MAX_LOADED_BYTES
+
+
+def _address(pointer: object) -> int:
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""The finished record of each invocation that ran here: made at once, written soon, flushed at drain.
+
+Owns its shape and the tries to write it. The reply to the caller does not wait for it: the started record, written in
+front, makes the row alone if this one is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from schemas.errors import Unavailable
+from schemas.invocation import Outcome
+from schemas.record import Record, status_of
+from service.clock import Clock
+from service.lifecycle import TaskOwner
+from service.records import RecordWriter
+from worker.supervisor.invocation import Invocation
+
+log = structlog.get_logger()
+
+TRIES = 8
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 10.0
+MAX_PENDING = 10_000
+FLUSH_SECONDS = 10.0
+
+
+class Records:
+    """Finished records on their way. `flush` before the connection closes."""
+
+    def __init__(self, writer: RecordWriter, clock: Clock) -> None:
+        self._writer, self._clock = writer, clock
+        self._tasks = TaskOwner()
+
+    def finished(self, invocation: Invocation, outcome: Outcome) -> None:
+        """Write down how an invocation ended that began in an executor."""
+        record = record_of(invocation, outcome, finished_unix_ms=int(self._clock.now() * 1000))
+        if len(self._tasks) >= MAX_PENDING:
+            log.error("a finished record was dropped: too many wait", invocation=record.invocation)
+            return
+        self._tasks.start(self._write(invocation.ticket.shard, record), name="finished record")
+
+    async def flush(self) -> None:
+        """Wait for what is under way, at most `FLUSH_SECONDS`."""
+        if not await self._tasks.join(timeout_seconds=FLUSH_SECONDS):
+            log.error("finished records were not written", count=len(self._tasks))
+        await self._tasks.close()
+
+    async def _write(self, shard: int, record: Record) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        for _ in range(TRIES):
+            try:
+                await self._writer.write(shard, record)
+                return
+            except Unavailable:
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+        log.error("a finished record was not written", invocation=record.invocation, tries=TRIES)
+
+
+def record_of(invocation: Invocation, outcome: Outcome, *, finished_unix_ms: int) -> Record:
+    """The finished record. Billed: it began in an executor."""
+    request = invocation.request
+    return Record(
+        invocation=request.invocation,
+        ticket=request.ticket,
+        origin=request.origin,
+        started_unix_ms=request.started_unix_ms,
+        deadline_unix_ms=invocation.deadline_unix_ms,
+        status=status_of(outcome),
+        finished_unix_ms=finished_unix_ms,
+        http_status=None if outcome.response is None else outcome.response.status,
+        error=outcome.code,
+        usage=outcome.usage,
+        billed=outcome.executed,
+    )
