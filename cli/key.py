@@ -36,10 +36,10 @@ def create(
     body: dict[str, Any] = {"permissions": list(permissions)}
     body |= {
         field: value
-        for field, value in (("tenant_id", tenant_id), ("publisher_id", publisher_id), ("name", name))
+        for field, value in (("tenant", tenant_id), ("publisher_id", publisher_id), ("name", name))
         if value is not None
     }
-    emit(client.run(_create(connection, body)), as_json=as_json)
+    emit(client.run(_create(connection, body))["data"], as_json=as_json)
 
 
 async def _create(connection: Connection, body: dict[str, Any]) -> Any:

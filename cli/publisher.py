@@ -27,12 +27,15 @@ def publisher() -> None:
 @connection.options
 def create(name: str, public_key: Path | None, as_json: bool, connection: Connection) -> None:
     """Create the publisher NAME (1 to 100 characters, as its manifests say it)."""
-    body = {"name": name}
-    if public_key is not None:
-        body["public_key"] = public_key.read_text()
-    emit(client.run(_create(connection, body)), as_json=as_json)
+    pem = None if public_key is None else public_key.read_text()
+    emit(client.run(perform(connection, name, pem)), as_json=as_json)
 
 
-async def _create(connection: Connection, body: dict[str, str]) -> Any:
+async def perform(connection: Connection, name: str, public_pem: str | None) -> Any:
+    """The publisher, and the key id where a key was given."""
     async with Client.open(connection, key="operator_key") as session:
-        return await session.post("/api/v1/publishers", body)
+        made = (await session.post("/api/v1/publishers", {"name": name}))["data"]
+        if public_pem is None:
+            return made
+        path = f"/api/v1/publishers/{made['id']}/keys"
+        return {**made, "key": (await session.post(path, {"publicKey": public_pem}))["data"]}

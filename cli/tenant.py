@@ -24,9 +24,9 @@ def tenant() -> None:
 @connection.options
 def create(tenant_id: str, name: str | None, as_json: bool, connection: Connection) -> None:
     """Create the tenant TENANT_ID."""
-    emit(client.run(_create(connection, tenant_id, name)), as_json=as_json)
+    emit(client.run(_create(connection, tenant_id, name))["data"], as_json=as_json)
 
 
 async def _create(connection: Connection, tenant_id: str, name: str | None) -> Any:
     async with Client.open(connection, key="operator_key") as session:
-        return await session.post("/api/v1/tenants", {"tenant_id": tenant_id, "name": name or tenant_id})
+        return await session.post("/api/v1/tenants", {"id": tenant_id, "name": name or tenant_id})

@@ -123,9 +123,12 @@ def extract(
 
 def verify_hash(source: BinaryIO, expected: ContentHash) -> None:
     """Compare a seekable source with its content_hash and rewind it. Raises Corrupt (bundle_integrity)."""
+    digest = hashlib.sha256()
     source.seek(0)
-    found = f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}"
+    while piece := source.read(_READ_BYTES):
+        digest.update(piece)
     source.seek(0)
+    found = f"sha256:{digest.hexdigest()}"
     if found != expected:
         raise Corrupt("the stored bundle is not what was signed", detail=f"{found} under the name {expected}")
 
@@ -179,21 +182,32 @@ class _Packed:
 
 
 class _Names:
-    """Files seen so far; two that some file system would take for one are refused."""
+    """Files and directories seen so far; what some file system would take for one another is refused."""
 
     def __init__(self) -> None:
         self._files: set[str] = set()
         self._directories: set[str] = set()
 
-    def add(self, path: str) -> None:
+    def add_file(self, path: str) -> None:
         folded = bundle_path.fold(path)
-        parents = {folded[:at] for at, character in enumerate(folded) if character == "/"}
+        parents = _parents(folded)
         if folded in self._files:
             raise refused(f"has the same path twice, or differing in case only: {path[:200]!r}")
         if folded in self._directories or parents & self._files:
             raise refused(f"has a file that is also a directory: {path[:200]!r}")
         self._files.add(folded)
         self._directories |= parents
+
+    def add_directory(self, path: str) -> None:
+        folded = bundle_path.fold(path)
+        directories = {folded} | _parents(folded)
+        if directories & self._files:
+            raise refused(f"has a file that is also a directory: {path[:200]!r}")
+        self._directories |= directories
+
+
+def _parents(path: str) -> set[str]:
+    return {path[:at] for at, character in enumerate(path) if character == "/"}
 
 
 def _collect(source: BinaryIO, caps: Caps, sink_of: Callable[[str], Sink | None]) -> Archive:
@@ -206,7 +220,10 @@ def _collect(source: BinaryIO, caps: Caps, sink_of: Callable[[str], Sink | None]
         path = _path_of(member)
         if path is None:
             continue
-        names.add(path)
+        if member.is_directory:
+            names.add_directory(path)
+            continue
+        names.add_file(path)
         if len(files) == caps.files:
             raise refused(f"has more than {caps.files} files")
         if path == MANIFEST_PATH and member.size > manifest.MAX_BYTES:
@@ -236,7 +253,7 @@ def _path_of(member: Member) -> str | None:
     problem = bundle_path.problem_of(path)
     if problem:
         raise refused(f"has an entry whose path {problem}: {path[:200]!r}")
-    return None if member.is_directory or bundle_path.is_hidden(path) else path
+    return None if bundle_path.is_hidden(path) else path
 
 
 def _file(member: Member, sink: Sink | None) -> File:

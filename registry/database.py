@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from registry import database_errors, statements
+from registry import database_errors, row_security
 from registry.database_errors import RETRY_AFTER_SECONDS, Failure
 from schemas.errors import Internal, Unavailable
 from schemas.ids import TenantId, parse_tenant
@@ -40,7 +40,6 @@ _SESSION = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
 }
-_SYSTEM = statements.load("system")
 _FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
@@ -140,13 +139,12 @@ async def open_database(settings: PostgresSettings) -> AsyncIterator[Database]:
     Raises Unavailable when Postgres does not answer, Internal naming every fault found.
     """
     async with _pool(settings.dsn, size=settings.pool_size) as app:
-        await _check_roles_and_tables(app)
+        await _check_before_serving(app)
         if settings.system_dsn is None:
             yield Database(app, None)
             return
         async with _pool(settings.system_dsn, size=settings.pool_size) as system:
-            await _check_roles_and_tables(system)
-            await _check_system_access(system)
+            await _check_before_serving(system)
             yield Database(app, system)
 
 
@@ -279,24 +277,6 @@ async def _roll_back(raw: Any) -> None:
         raw.terminate()
 
 
-async def _check_roles_and_tables(pool: Any) -> None:
+async def _check_before_serving(pool: Any) -> None:
     async with _transaction(pool, "BEGIN") as connection:
-        found = [
-            row["fault"] for name in ("role_faults", "table_faults") for row in await connection.fetch(_SYSTEM[name])
-        ]
-    if found:
-        shown = "; ".join(found[:5])
-        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
-        raise Internal(f"refusing to serve with this database: {shown}{more}", detail="\n".join(found))
-
-
-async def _check_system_access(pool: Any) -> None:
-    """The policies that reach across tenants are exactly those that `sql/system.sql` lists."""
-    async with _transaction(pool, "BEGIN") as connection:
-        reads = {(row["name"], "SELECT") for row in await connection.fetch(_SYSTEM.system_reads)}
-        updates = {(row["name"], "UPDATE") for row in await connection.fetch(_SYSTEM.system_updates)}
-        granted = {(row["name"], row["command"]) for row in await connection.fetch(_SYSTEM.granted_across)}
-    difference = (reads | updates) ^ granted
-    if difference:
-        names = ", ".join(f"{command} on {name}" for name, command in sorted(difference))
-        raise Internal(f"refusing to serve: alga_system's access across tenants is not the listed one: {names}")
+        await row_security.check(connection.fetch)

@@ -21,6 +21,7 @@ ALL_OF_MANIFEST: Final = "manifest"
 Grants = frozenset[str] | Literal["manifest"] | None
 """What a call approves: a set of capabilities, all that the manifest asks for, or nothing said."""
 
+MAX_EGRESS_ENTRIES = egress.MAX_ENTRIES
 CONCURRENCY_WITHOUT_CONSENT = 2
 """Half the slots of the smallest worker: never more than the default share, whatever the machine."""
 

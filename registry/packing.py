@@ -15,6 +15,7 @@ import zstandard
 
 from registry import archive
 from registry.archive import DEFAULT_CAPS, Caps
+from registry.tar_walk import refused
 from schemas import bundle_path
 from schemas.ids import ContentHash, hex_of
 
@@ -40,10 +41,12 @@ def sidecar(content_hash: ContentHash) -> bytes:
 
 
 def _tar(files: Mapping[str, bytes | Path]) -> bytes:
+    shown = [path for path in files if not bundle_path.is_hidden(path)]
+    for path in shown:
+        if problem := bundle_path.problem_of(path):
+            raise refused(f"has an entry whose path {problem}: {path[:200]!r}")
     out = io.BytesIO()
-    for path in sorted(files, key=str.encode):
-        if bundle_path.is_hidden(path):
-            continue
+    for path in sorted(shown, key=str.encode):
         content = files[path]
         data = content if isinstance(content, bytes) else content.read_bytes()
         out.write(_header(path, len(data)))

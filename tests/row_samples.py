@@ -23,7 +23,7 @@ _COLUMNS = """
     ORDER BY c.relname, a.attnum
 """
 _KEYS = """
-    SELECT c.relname AS table_name, coalesce(k.conname, i.relname) AS name,
+    SELECT c.relname AS table_name, coalesce(k.conname, i.relname) AS name, x.indpred IS NOT NULL AS is_partial,
         array(SELECT a.attname::text FROM unnest(x.indkey) WITH ORDINALITY AS u (attnum, place)
             JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = u.attnum ORDER BY u.place) AS columns
     FROM pg_index AS x JOIN pg_class AS c ON c.oid = x.indrelid JOIN pg_class AS i ON i.oid = x.indexrelid
@@ -67,6 +67,7 @@ class Key:
     table: str
     name: str
     columns: tuple[str, ...]
+    is_partial: bool
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ async def read_catalogue(connection: asyncpg.Connection) -> Catalogue:
     columns: dict[str, dict[str, str]] = {}
     for row in await connection.fetch(_COLUMNS):
         columns.setdefault(row["table_name"], {})[row["name"]] = row["type"]
-    keys = [Key(row["table_name"], row["name"], tuple(row["columns"])) for row in await connection.fetch(_KEYS)]
+    keys = [
+        Key(row["table_name"], row["name"], tuple(row["columns"]), row["is_partial"])
+        for row in await connection.fetch(_KEYS)
+    ]
     references = [
         Reference(row["table_name"], row["name"], tuple(row["columns"]), row["parent"], tuple(row["parent_columns"]))
         for row in await connection.fetch(_REFERENCES)

@@ -18,9 +18,9 @@ from gateway import access, bodies, callers, endpoints, guest_messages, keyed_ca
 from gateway.endpoints import EndpointTable, Match
 from gateway.method_override import Bridged
 from registry.admission import Call
+from registry.install_cache import not_installed
 from schemas import ids
 from schemas.call import CallContext, Deadline
-from schemas.errors import ErrorCode, NotFound
 from schemas.guest_http import MAX_BODY_BYTES
 from schemas.install import Resolved
 from schemas.invocation import Origin, Trigger
@@ -172,5 +172,5 @@ def _reference(raw: str) -> str:
     """The extension as the URL names it; what cannot name one is answered like one that is not installed."""
     reference = unquote(raw, errors="replace")
     if not 0 < len(reference) <= MAX_REFERENCE_CHARACTERS or not reference.isprintable():
-        raise NotFound("the extension is not installed", code=ErrorCode.EXTENSION_NOT_INSTALLED)
+        raise not_installed()
     return reference

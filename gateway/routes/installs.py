@@ -17,6 +17,7 @@ from gateway.json_bodies import Body
 from gateway.operations import Access, Answer, Call, Operation
 from registry import grants
 from registry.grants import Request as Consent
+from registry.install_cache import not_installed
 from registry.install_rows import InstallView
 from registry.installs import InstallRequest
 from schemas import ids
@@ -24,6 +25,7 @@ from schemas.errors import Conflict, NotFound
 from schemas.ids import InstallId, RegistryId
 from schemas.install import InstallStatus
 
+MAX_REFERENCE_CHARACTERS = 400
 Capabilities = Annotated[list[str], Field(max_length=50)] | Literal["manifest"]
 Hosts = Annotated[list[str], Field(max_length=grants.MAX_EGRESS_ENTRIES)]
 
@@ -201,7 +203,11 @@ def _changed(view: InstallView, what: str) -> dict[str, object]:
 
 
 def _reference(call: Call) -> str:
-    return ids.parse_uuid(call.request.match_info["install"], field="install")
+    """An install as the path names it: either id, `publisher.name`, or its name."""
+    reference = call.request.match_info["install"]
+    if not 0 < len(reference) <= MAX_REFERENCE_CHARACTERS or not reference.isprintable():
+        raise not_installed()
+    return reference
 
 
 def _shown(view: InstallView) -> Any:

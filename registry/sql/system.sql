@@ -57,31 +57,45 @@ SELECT name FROM (VALUES
     ('tenant_extension_schedule')       -- claims, results, the next firing
 ) AS listed (name) ORDER BY name
 
--- name: granted_across
--- Policies that let alga_system past the tenant, with their command, as the database has them.
-SELECT tablename::text AS name, cmd::text AS command
+-- name: other_policies
+-- Every policy that is not the tenant's own: what it lets whom do, where.
+SELECT tablename::text AS name, cmd AS command, array_to_string(roles, ', ') AS roles
 FROM pg_policies
-WHERE schemaname = 'public' AND roles @> ARRAY['alga_system'::name] AND qual = 'true'
+WHERE schemaname = 'public' AND NOT (
+    policyname = 'tenant_isolation' AND cmd = 'ALL' AND with_check IS NULL AND qual IN (
+        $q$(tenant_id = NULLIF(current_setting('alga.tenant'::text, true), ''::text))$q$,
+        $q$(tenant = NULLIF(current_setting('alga.tenant'::text, true), ''::text))$q$
+    )
+)
 ORDER BY tablename, cmd
 
 -- name: role_faults
--- Why the role of this session must not serve: each row a sentence.
-SELECT format('role %I is a superuser', rolname) AS fault
-FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND rolsuper
-UNION ALL
-SELECT format('role %I has BYPASSRLS', rolname)
-FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND rolbypassrls
-UNION ALL
-SELECT format('role %I owns the table %I', pg_get_userbyid(c.relowner), c.relname)
-FROM pg_class AS c
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
-    AND pg_has_role(current_user, c.relowner, 'MEMBER')
-UNION ALL
-SELECT format('role %I may TRUNCATE the table %I', current_user, c.relname)
-FROM pg_class AS c
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
-    AND has_table_privilege(c.oid, 'TRUNCATE')
-ORDER BY fault
+-- Why the role of this session must not serve, the gravest first: each row a sentence. Memberships count as the role
+-- itself; a superuser, who is a member of every role, is told only that.
+WITH me AS (
+    SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user
+), mine AS (
+    SELECT r.oid, r.rolname, r.rolsuper, r.rolbypassrls
+    FROM pg_roles AS r, me WHERE r.oid = me.oid OR NOT me.rolsuper AND pg_has_role(me.oid, r.oid, 'MEMBER')
+), relation AS (
+    SELECT oid, relname, relowner FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+)
+SELECT fault FROM (
+    SELECT 1 AS weight, format('role %I is a superuser', rolname) AS fault FROM mine WHERE rolsuper
+    UNION ALL
+    SELECT 2, format('role %I has BYPASSRLS', rolname) FROM mine WHERE rolbypassrls
+    UNION ALL
+    SELECT 3, format('role %I owns the table %I', mine.rolname, min(relname))
+        || CASE count(*) WHEN 1 THEN '' ELSE format(' and %s more', count(*) - 1) END
+    FROM relation JOIN mine ON mine.oid = relowner GROUP BY mine.rolname
+    UNION ALL
+    SELECT 4, format('role %I may TRUNCATE the table %I', current_user, min(relname))
+        || CASE count(*) WHEN 1 THEN '' ELSE format(' and %s more', count(*) - 1) END
+    FROM relation, me WHERE NOT me.rolsuper AND has_table_privilege(relation.oid, 'TRUNCATE')
+    HAVING count(*) > 0
+) AS found
+ORDER BY weight, fault
 
 -- name: table_faults
 -- What in the database would let a row past its tenant: each row a sentence.

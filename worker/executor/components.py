@@ -42,7 +42,10 @@ class Loaded:
 
 
 class Components:
-    def __init__(self, engine: Engine, scope: Scope, codecs: Codecs) -> None:
+    """`may_open`: paths may be opened, so that a descriptor is mapped by its name; else its bytes are copied."""
+
+    def __init__(self, engine: Engine, scope: Scope, codecs: Codecs, *, may_open: bool) -> None:
+        self._may_open = may_open
         self._engine, self._scope, self._codecs = engine, scope, codecs
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
 
@@ -51,7 +54,7 @@ class Components:
         if content_hash in self._loaded:
             return
         try:
-            component = wasm.Component.deserialize_file(self._engine, f"/proc/self/fd/{descriptor}")
+            component = self._deserialize(descriptor)
             wit_check.check(component, self._engine)
             linkage = Linkage(self._engine, component, self._scope, self._codecs)
         except WasmtimeError as error:
@@ -59,6 +62,12 @@ class Components:
         except FleetError as error:
             raise LoadRefused(error.message) from None
         self._loaded[content_hash] = Loaded(component, linkage, os.fstat(descriptor).st_size)
+
+    def _deserialize(self, descriptor: int) -> wasm.Component:
+        if self._may_open:
+            return wasm.Component.deserialize_file(self._engine, f"/proc/self/fd/{descriptor}")
+        size = os.fstat(descriptor).st_size
+        return wasm.Component.deserialize(self._engine, os.pread(descriptor, size, 0))
 
     def get(self, content_hash: str) -> Loaded | None:
         loaded = self._loaded.get(content_hash)

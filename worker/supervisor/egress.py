@@ -87,7 +87,7 @@ class Egress:
         self._busy: dict[TenantId, int] = {}
         self._rules: dict[tuple[str, ...], tuple[hosts.EgressRule, ...]] = {}
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
@@ -162,8 +162,14 @@ class Egress:
             if not self._busy[tenant]:
                 del self._busy[tenant]
 
+    async def run(self) -> None:
+        """Keep the number of sessions down until cancelled."""
+        while True:
+            await asyncio.sleep(IDLE_SECONDS)
+            await self.trim()
+
     async def trim(self) -> None:
-        """Close the sessions of tenants that fetched longest ago, beyond `MAX_TENANTS`. Called now and then."""
+        """Close the sessions of tenants that fetched longest ago, beyond `MAX_TENANTS`."""
         for tenant in [tenant for tenant in self._sessions if tenant not in self._busy]:
             if len(self._sessions) <= MAX_TENANTS:
                 return

@@ -115,7 +115,7 @@ def check_answer_headers(headers: list[tuple[str, str]]) -> list[dict[str, str]]
     if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise Refused(
             TRANSPORT,
-            f"the answer has {len(headers)} headers of {size} bytes, over the limit of {MAX_HEADERS} or {MAX_HEADER_BYTES}",
+            f"the answer's {len(headers)} headers of {size} bytes are over {MAX_HEADERS} or {MAX_HEADER_BYTES} bytes",
         )
     return [{"name": name.lower(), "value": value} for name, value in headers]
 

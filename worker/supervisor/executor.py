@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeGuard
 
 from schemas.errors import ErrorCode, Unavailable
 from schemas.ids import ContentHash, TenantId
@@ -107,7 +108,7 @@ class Executor:
         return content_hash in self._loaded
 
     async def load(self, content_hash: ContentHash, descriptor: int) -> None:
-        """Give it a verified module. Raises LoadRefused when the engine will not have it, ExecutorLost when it died of it."""
+        """Give it a verified module. Raises LoadRefused when the engine will not have it, ExecutorLost when it died."""
         self._channel.send(Load(content_hash=content_hash), descriptor=descriptor)
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
@@ -124,7 +125,9 @@ class Executor:
         self.calls += 1
         self._ears = ears
         loop = asyncio.get_running_loop()
-        watchdog = loop.call_later(max(0.0, run.deadline - time.monotonic()) + KILL_GRACE_SECONDS, self.kill, End.OVERRAN)
+        watchdog = loop.call_later(
+            max(0.0, run.deadline - time.monotonic()) + KILL_GRACE_SECONDS, self.kill, End.OVERRAN
+        )
         self._channel.send(run)
         try:
             done = await self._wait_for(Done)
@@ -162,15 +165,19 @@ class Executor:
             self._waiting, self._expected = None, ()
 
     def _heard(self, message: FromExecutor) -> None:
-        if isinstance(message, self._expected) and self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(message)
-        elif isinstance(message, Call) and self._ears is not None:
+        if isinstance(message, Call) and self._ears is not None:
             self._ears.on_call(message)
         elif isinstance(message, Note) and self._ears is not None:
             self._ears.on_note(message)
+        elif self._is_expected(message):
+            assert self._waiting is not None
+            self._waiting.set_result(message)
         else:
             self._channel.close()
             self._gone(f"it sent {type(message).__name__} out of turn", End.DIED)
+
+    def _is_expected(self, message: FromExecutor) -> TypeGuard[Ready | Loaded | LoadFailed | Done]:
+        return self._waiting is not None and not self._waiting.done() and isinstance(message, self._expected)
 
     def _channel_closed(self, reason: str) -> None:
         self._gone(reason, End.DIED)

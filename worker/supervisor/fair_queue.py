@@ -168,9 +168,7 @@ class FairQueue:
             self.withdraw(entry)
         return waiting
 
-    def _refusal(
-        self, entry: Entry, tenant: _Tenant | None, install: _Install | None, now: float
-    ) -> Refusal | None:
+    def _refusal(self, entry: Entry, tenant: _Tenant | None, install: _Install | None, now: float) -> Refusal | None:
         if self._waiting >= self._max_waiting:
             return _overloaded(1.0)
         if tenant is not None and len(tenant.waiting) >= max(1, self._max_waiting // 2):

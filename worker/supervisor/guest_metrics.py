@@ -58,7 +58,7 @@ class GuestMetrics:
         self.dropped = 0
 
     def register(self, registry: CollectorRegistry) -> None:
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
 
     def open(self, ticket: Ticket) -> InvocationMetrics:
         return InvocationMetrics(self, ticket)

@@ -36,17 +36,30 @@ LONGEST_WAIT_SECONDS = 4.0
 """A caller gets 503 dependency_unavailable rather than wait longer; the fetch goes on without it."""
 KEEP_FAILURE_SECONDS = 1.0
 MAX_FAILURES = 1_000
-MAX_CWASM_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(eq=False)
 class Module:
-    """A verified cwasm. `descriptor` is a sealed memfd; it stays open while `holders` use it."""
+    """A verified cwasm. `descriptor` is a sealed memfd, closed once it is `forgotten` and nobody holds it."""
 
     content_hash: ContentHash
     descriptor: int
     size: int
     holders: int = 0
+    forgotten: bool = False
+
+    def release(self) -> None:
+        """One holder less."""
+        self.holders -= 1
+        self.close_if_free()
+
+    def forget(self) -> None:
+        self.forgotten = True
+        self.close_if_free()
+
+    def close_if_free(self) -> None:
+        if self.forgotten and self.holders == 0:
+            os.close(self.descriptor)
 
 
 class Modules:
@@ -77,13 +90,14 @@ class Modules:
     async def hold(self, content_hash: ContentHash, *, wait_seconds: float) -> AsyncIterator[Module]:
         """The module, kept open while the context lasts. Raises Unavailable when there is none in time, Corrupt when
         what is stored is not what was signed."""
-        module = self._memory.get(content_hash) or await self._load(content_hash, wait_seconds)
+        while (module := self._memory.get(content_hash)) is None:
+            await self._load(content_hash, wait_seconds)
         self._memory.move_to_end(content_hash)
         module.holders += 1
         try:
             yield module
         finally:
-            module.holders -= 1
+            module.release()
 
     async def reject(self, module: Module) -> None:
         """An engine would not load it although it verified: forget it everywhere here and ask for a rebuild."""
@@ -93,11 +107,11 @@ class Modules:
         await self._rebuilder.rebuild(module.content_hash, self._fingerprint)
 
     def close(self) -> None:
-        for module in self._memory.values():
-            os.close(module.descriptor)
-        self._memory.clear()
+        """What is still held is closed by its last holder."""
+        for name in tuple(self._memory):
+            self._forget(name)
 
-    async def _load(self, content_hash: ContentHash, wait_seconds: float) -> Module:
+    async def _load(self, content_hash: ContentHash, wait_seconds: float) -> None:
         self._raise_recent_failure(content_hash)
         loading = self._loading.get(content_hash)
         if loading is None:
@@ -111,7 +125,6 @@ class Modules:
             raise Unavailable("the extension's code is still being fetched", retry_after_seconds=2.0) from None
         if isinstance(loaded, FleetError):
             raise loaded
-        return loaded
 
     async def _load_once(self, content_hash: ContentHash) -> Module | FleetError:
         """Errors are values here: several callers wait for the one answer, and a failure is kept for a moment."""
@@ -151,57 +164,72 @@ class Modules:
         return Module(content_hash, descriptor, record.cwasm_bytes)
 
     async def _from_store(self, content_hash: ContentHash) -> Module:
-        """From the bundle store; when it is not there or is damaged, once more after the registry rebuilt it."""
+        """From the bundle store; when the cwasm is not there or damaged, once more after the registry rebuilt it.
+
+        A load record that does not verify is not got past: that is Corrupt.
+        """
         try:
             return await self._fetch(content_hash)
         except NotFound:
             log.info("a cwasm for this engine is not in the store", content_hash=content_hash)
-        except Corrupt as error:
+        except _Damaged as error:
             self._found_damage("store", content_hash, error)
         await self._rebuilder.rebuild(content_hash, self._fingerprint)
         try:
             return await self._fetch(content_hash)
-        except NotFound as error:
+        except (NotFound, _Damaged) as error:
             raise Unavailable("the extension's code is not available", retry_after_seconds=5.0) from error
 
     async def _fetch(self, content_hash: ContentHash) -> Module:
         raw = await self._store.get(
             bundle.load_record_key(self._fingerprint, content_hash), max_bytes=signing.MAX_LOAD_RECORD_BYTES
         )
-        record = self._verify(raw, content_hash)
-        if not 0 < record.cwasm_bytes <= MAX_CWASM_BYTES:
-            raise Corrupt(f"load record: cwasm_bytes is {record.cwasm_bytes}, not 1 to {MAX_CWASM_BYTES}")
-        descriptor = await self._copy(record, content_hash)
+        try:
+            record = self._verify(raw, content_hash)
+        except Corrupt as error:
+            self._found_damage("record", content_hash, error)
+            raise
+        try:
+            descriptor = await self._copy(record, content_hash)
+        except Corrupt as error:
+            raise _Damaged(error.message) from error
         self._metrics.modules.labels("store").inc()
         module = Module(content_hash, descriptor, record.cwasm_bytes)
+        module.holders += 1
         self._owner.start(self._keep_on_disk(module, raw), name="cache module on disk")
         return module
 
     async def _copy(self, record: LoadRecord, content_hash: ContentHash) -> int:
         """The cwasm out of the store into a sealed memfd: the next block is fetched while the last is written."""
         chunks = self._store.open(bundle.cwasm_key(self._fingerprint, content_hash))
-        pending = bytearray()
+        loop, pending = asyncio.get_running_loop(), bytearray()
+        writing: asyncio.Future[None] | None = None
         with sealing.sealing(expected_sha256=record.cwasm_sha256, expected_bytes=record.cwasm_bytes) as sealer:
-            async with contextlib.aclosing(chunks), asyncio.TaskGroup() as group:
-                writing: asyncio.Task[None] | None = None
-                async for chunk in chunks:
-                    pending += chunk
-                    if len(pending) < sealing.BLOCK_BYTES:
-                        continue
-                    if writing is not None:
-                        await writing
-                    block, pending = bytes(pending), bytearray()
-                    writing = group.create_task(asyncio.to_thread(sealer.write, block), name="seal block")
-            return await asyncio.to_thread(_finish, sealer, bytes(pending))
+            try:
+                async with contextlib.aclosing(chunks):
+                    async for chunk in chunks:
+                        pending += chunk
+                        if len(pending) < sealing.BLOCK_BYTES:
+                            continue
+                        if writing is not None:
+                            await writing
+                        writing = loop.run_in_executor(None, sealer.write, bytes(pending))
+                        pending.clear()
+            finally:
+                if writing is not None:
+                    await asyncio.wait([writing])
+            if writing is not None:
+                writing.result()
+            return await loop.run_in_executor(None, _finish, sealer, bytes(pending))
 
     async def _keep_on_disk(self, module: Module, record: bytes) -> None:
-        module.holders += 1
+        """Its caller has taken hold of the module for this."""
         try:
             await asyncio.to_thread(
                 self._disk.put, self._fingerprint, module.content_hash, record=record, descriptor=module.descriptor
             )
         finally:
-            module.holders -= 1
+            module.release()
 
     def _verify(self, raw: bytes, content_hash: ContentHash) -> LoadRecord:
         return signing.verify_load_record(
@@ -216,26 +244,20 @@ class Modules:
         self._failures.pop(module.content_hash, None)
         self._memory[module.content_hash] = module
         self._bytes += module.size
-        for name in [name for name, kept in self._memory.items() if not kept.holders and kept is not module]:
+        for name in [name for name, kept in self._memory.items() if kept is not module]:
             if self._bytes <= self._max_bytes:
                 return
             self._forget(name)
 
     def _forget(self, content_hash: ContentHash) -> None:
         module = self._memory.pop(content_hash, None)
-        if module is None:
-            return
-        self._bytes -= module.size
-        if module.holders:
-            self._owner.start(_close_when_free(module), name="close module")
-        else:
-            os.close(module.descriptor)
+        if module is not None:
+            self._bytes -= module.size
+            module.forget()
 
 
-async def _close_when_free(module: Module) -> None:
-    while module.holders:
-        await asyncio.sleep(0.5)
-    os.close(module.descriptor)
+class _Damaged(Corrupt):
+    """A cwasm in the store is not what its load record says."""
 
 
 def _finish(sealer: sealing.Sealer, last: bytes) -> int:

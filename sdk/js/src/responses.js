@@ -43,5 +43,5 @@ function headerList(headers) {
 export function bytesOf(body) {
   if (body === undefined || body === null) return undefined;
   if (typeof body === "string") return new TextEncoder().encode(body);
-  return body instanceof Uint8Array ? body : Uint8Array.from(body);
+  return ArrayBuffer.isView(body) ? body : Uint8Array.from(body);
 }

@@ -49,7 +49,7 @@ const INTERFACES = {
   services: [services, "list-services", [{}]],
   storage: [storage, "get", ["asked", "key"]],
   "storage-v2": [storageV2, "get", ["asked", "key"]],
-  "ui-proxy": [uiProxy, "call-route", ["/ping"]],
+  "ui-proxy": [uiProxy, "call-route", ["/ping", null]],
   user: [user, "get-user", []],
   "user-v2": [userV2, "get-user", []],
 };
@@ -160,6 +160,6 @@ function raised(value) {
 
 function plain(_name, value) {
   if (typeof value === "bigint") return Number(value);
-  if (value instanceof Uint8Array) return { base64: btoa(String.fromCharCode(...value)), text: new TextDecoder().decode(value) };
+  if (ArrayBuffer.isView(value)) return { base64: btoa(String.fromCharCode(...value)), text: new TextDecoder().decode(value) };
   return value;
 }

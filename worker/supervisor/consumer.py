@@ -1,0 +1,142 @@
+"""Invocations as they come in: verified, not late, or refused; run; answered. And the drain.
+
+Owns the subjects of this worker and every answer on them. A call that is not started is answered `Refused` at once,
+so that it can go elsewhere; a call that was started is answered with its outcome and written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from schemas import codec, subjects
+from schemas.capability import USER_READ
+from schemas.errors import DeadlineExceeded, ErrorCode, FleetError, Unavailable
+from schemas.ids import WorkerId
+from schemas.invocation import Cancel, ExecuteRequest, Finished, Outcome, Refused
+from service.clock import Clock
+from service.messaging import Message, Messaging, Served
+from service.metrics import Metrics
+from service.tickets import Verifier
+from worker.supervisor import invocation as invocations
+from worker.supervisor.clock_offset import ClockOffsets
+from worker.supervisor.flights import Flight, Flights
+from worker.supervisor.handler import Handler
+from worker.supervisor.invocation import Invocation
+from worker.supervisor.records import Records
+from worker.supervisor.turns import Turns
+
+log = structlog.get_logger()
+
+
+class Consumer:
+    """`shards`: those to serve in the queue group; None: all."""
+
+    def __init__(
+        self,
+        messaging: Messaging,
+        verifier: Verifier,
+        handler: Handler,
+        turns: Turns,
+        flights: Flights,
+        records: Records,
+        *,
+        worker: WorkerId,
+        shards: tuple[int, ...] | None,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._messaging, self._verifier, self._handler, self._turns = messaging, verifier, handler, turns
+        self._flights, self._records, self._worker, self._shards = flights, records, worker, shards
+        self._clock, self._metrics = clock, metrics
+        self._offsets = ClockOffsets()
+        self._served: list[Served] = []
+        self._cancels: list[Served] = []
+        self._draining = False
+
+    async def start(self) -> None:
+        """Subscribe; live at the server when this returns."""
+        numbers = self._shards
+        shared = [subjects.EXECUTE_ALL] if numbers is None else [subjects.execute(shard) for shard in numbers]
+        for subject in shared:
+            self._served.append(await self._messaging.serve(subject, self._take, queue=subjects.WORKERS_QUEUE))
+        self._served.append(await self._messaging.serve(subjects.worker_execute(self._worker), self._take))
+        self._cancels.append(await self._messaging.serve(subjects.CANCEL_ALL, self._cancel))
+
+    async def drain(self, *, timeout_seconds: float) -> None:
+        """Take nothing more, refuse what waits, finish what runs, for at most `timeout_seconds`."""
+        self._draining = True
+        self._turns.drain()
+        await asyncio.gather(*(served.stop(timeout_seconds=timeout_seconds) for served in self._served))
+        await asyncio.gather(*(served.stop(timeout_seconds=0.1) for served in self._cancels))
+
+    async def _take(self, message: Message) -> None:
+        """Answered on every path: a caller never has to find out by waiting."""
+        answered = False
+        try:
+            try:
+                answer = codec.encode(Finished(worker=self._worker, outcome=await self._run(message)))
+            except FleetError as error:
+                answer = self._refusal(error)
+            answered = True
+            await message.reply(answer)
+        finally:
+            if not answered:
+                with contextlib.suppress(FleetError):
+                    await message.reply(self._refusal(_broken()))
+
+    async def _run(self, message: Message) -> Outcome:
+        received = self._clock.monotonic()
+        request: ExecuteRequest = codec.decode(ExecuteRequest, message.data)
+        if self._draining:
+            raise Unavailable("the worker is stopping", code=ErrorCode.DRAINING, retry_after_seconds=1.0)
+        flight = Flight(self._accept(request, received), message)
+        with self._flights.track(flight):
+            outcome = await self._handler(flight)
+        self._count(flight.invocation, outcome)
+        self._records.finished(flight.invocation, outcome)
+        return outcome
+
+    def _accept(self, request: ExecuteRequest, received: float) -> Invocation:
+        ticket = self._verifier.verify(request.ticket)
+        excess_ms = self._offsets.excess_ms(
+            request.sender, sent_unix_ms=request.sent_unix_ms, received_ms=int(received * 1000)
+        )
+        left_ms = request.left_ms - excess_ms
+        if left_ms <= 0:
+            self._metrics.late.inc()
+            raise DeadlineExceeded("the call came after its deadline")
+        user = None
+        if request.user is not None and USER_READ in ticket.grants:
+            user = self._verifier.verify_user(request.user, ticket, request.invocation)
+        return invocations.accept(request, ticket, user, received=received, now_unix=self._clock.now(), left_ms=left_ms)
+
+    def _refusal(self, error: FleetError) -> bytes:
+        self._metrics.refused.labels(error.code).inc()
+        return codec.encode(
+            Refused(
+                worker=self._worker,
+                code=error.code,
+                message=error.message,
+                retry_after_seconds=error.retry_after_seconds,
+            )
+        )
+
+    def _count(self, invocation: Invocation, outcome: Outcome) -> None:
+        trigger, usage = invocation.request.origin.trigger, outcome.usage
+        self._metrics.invocations.labels(trigger, outcome.code or "ok").inc()
+        self._metrics.invocation_seconds.labels(trigger).observe(usage.duration_ms / 1000)
+        self._metrics.queue_seconds.labels(trigger).observe(usage.queue_ms / 1000)
+        self._metrics.invocation_memory.observe(usage.memory_mb)
+        self._metrics.invocation_fuel.observe(usage.fuel)
+
+    async def _cancel(self, message: Message) -> None:
+        cancel: Cancel = codec.decode(Cancel, message.data)
+        if self._flights.cancel(cancel.invocation):
+            log.info("a call was cancelled by its caller", invocation=cancel.invocation)
+
+
+def _broken() -> FleetError:
+    return FleetError("the worker failed to run the call")
