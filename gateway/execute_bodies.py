@@ -145,11 +145,12 @@ def limits_of(wanted: WantedLimits | None, resolved: Resolved) -> Limits | None:
     """The limits of this call: clamped to what is granted; None where none were asked for."""
     if wanted is None:
         return None
-    granted = resolved.limits
-    fuel = _positive(wanted.fuel)
+    granted, fuel = resolved.limits, _positive(wanted.fuel)
+    timeout_ms = min(_positive(wanted.timeout_ms) or granted.timeout_ms, MAX_HTTP_TIMEOUT_MS)
     return msgspec.structs.replace(
         granted,
-        timeout_ms=min(_positive(wanted.timeout_ms) or granted.timeout_ms, granted.timeout_ms, MAX_HTTP_TIMEOUT_MS),
+        timeout_ms=min(timeout_ms, granted.timeout_ms),
+        async_timeout_ms=min(timeout_ms, granted.async_timeout_ms),
         memory_mb=min(_positive(wanted.memory_mb) or granted.memory_mb, granted.memory_mb),
         fuel=granted.fuel if fuel is None else min(fuel, granted.fuel or fuel),
     )
@@ -225,12 +226,7 @@ def error_text(code: ErrorCode, message: str) -> str:
             return f"bundle_fetch_failed: {message}"
         case ErrorCode.INTERNAL:
             return f"engine_init_failed: {message}"
-        case (
-            ErrorCode.GUEST_TRAP
-            | ErrorCode.GUEST_MEMORY
-            | ErrorCode.GUEST_BAD_RESPONSE
-            | ErrorCode.DEADLINE_EXCEEDED
-        ):
+        case ErrorCode.GUEST_TRAP | ErrorCode.GUEST_MEMORY | ErrorCode.GUEST_BAD_RESPONSE | ErrorCode.DEADLINE_EXCEEDED:
             return f"execute_failed: {code.value}"
         case _:
             return code.value
@@ -246,7 +242,10 @@ def _decode_body(text: str | None) -> bytes | None:
 
 
 def _query(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: [_text(one) for one in value] if isinstance(value, list) else _text(value) for name, value in given.items()}
+    return {
+        name: [_text(one) for one in value] if isinstance(value, list) else _text(value)
+        for name, value in given.items()
+    }
 
 
 def _text(value: Any) -> str:

@@ -57,6 +57,10 @@ USES_USER = frozenset(
 """Capabilities whose host functions look at the acting user; without one of them no user statement is made."""
 
 
+class ChangedMeanwhile(Unavailable):
+    """The install is not what was authorised any more; nothing was started, and a door may resolve it anew, once."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call as a door hands it in.
 
@@ -121,8 +125,8 @@ class Admission:
     async def invoke(self, ctx: CallContext, resolved: Resolved, call: Call) -> Outcome:
         """Run one call of an install that was resolved and authorised; its outcome, once its start is on record.
 
-        Raises Exhausted (rate), Unavailable (records cannot be written, the install changed meanwhile: resolve and
-        authorise again), DeadlineExceeded, TooLarge. What happened to the call itself is in the outcome.
+        Raises Exhausted (rate), Unavailable (records cannot be written), ChangedMeanwhile (resolve and authorise
+        again), DeadlineExceeded, TooLarge. What happened to the call itself is in the outcome.
         """
         check_body(call.request.body, limit=resolved.limits.max_body_bytes)
         self._records.check()
@@ -258,5 +262,5 @@ def _timeout_ms(limits: Limits, trigger: Trigger) -> int:
     return limits.timeout_ms if trigger is Trigger.HTTP else limits.async_timeout_ms
 
 
-def _changed_meanwhile() -> Unavailable:
-    return Unavailable("the install changed while the call was being admitted", retry_after_seconds=1)
+def _changed_meanwhile() -> ChangedMeanwhile:
+    return ChangedMeanwhile("the install changed while the call was being admitted", retry_after_seconds=1)

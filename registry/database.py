@@ -12,7 +12,7 @@ Ids are `str` both ways (`uuid` columns included), `jsonb` columns are Python va
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -40,6 +40,8 @@ _SESSION = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
 }
+_LOST = ("closed", "closing", "released back to the pool")
+"""How the driver says, in a general error, that the connection is gone; the pool takes a dead one back at once."""
 _FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
@@ -176,7 +178,7 @@ def translated() -> Iterator[None]:
 def _failure(error: BaseException) -> Failure:
     """What the driver raised, as plain values. It names a lost connection and a bad argument only by kind."""
     is_server_error = isinstance(error, asyncpg.PostgresError)
-    is_closed = isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
+    is_closed = isinstance(error, asyncpg.InterfaceError) and any(word in str(error) for word in _LOST)
     return Failure(
         text=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
         sqlstate=getattr(error, "sqlstate", None) if is_server_error else None,
@@ -192,7 +194,7 @@ async def _pool(dsn: str, *, size: int) -> AsyncIterator[Any]:
     with translated():
         pool = await asyncpg.create_pool(
             dsn,
-            min_size=min(2, size),
+            min_size=0,
             max_size=size,
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
@@ -274,7 +276,8 @@ async def _roll_back(raw: Any) -> None:
     try:
         await raw.execute("ROLLBACK")
     except _FOREIGN:
-        raw.terminate()
+        with suppress(asyncpg.InterfaceError):  # The pool has taken a dead connection back by itself.
+            raw.terminate()
 
 
 async def _check_before_serving(pool: Any) -> None:

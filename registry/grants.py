@@ -85,7 +85,8 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_extra(self) -> dict[str, object]:
         """The body part beside a 409."""
-        return {"consent_required": msgspec.to_builtins(self)}
+        lists = {name: list(getattr(self, name)) for name in ("capabilities", "egress", "events")}
+        return {"consent_required": {**lists, "limits": self.limits}}
 
 
 _DEFAULT = Limits()

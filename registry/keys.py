@@ -26,7 +26,7 @@ from schemas.ids import PublisherId, TenantId, new_id, parse_tenant
 from service.clock import Clock, SystemClock
 
 OPERATOR_PERMISSIONS: Final = ("operator",)
-TENANT_PERMISSIONS: Final = frozenset({"extension:read", "extension:write"})
+TENANT_PERMISSIONS: Final = frozenset({"extension:read", "extension:write", "events:publish"})
 """What a key of a tenant can be given. To publish, it names a publisher."""
 SERVICE_PERMISSIONS: Final = frozenset({"operator", "platform", "events:publish", "extension:read", "extension:write"})
 TOUCH_EVERY = timedelta(hours=1)

@@ -38,7 +38,7 @@ SETTINGS: Final = MappingProxyType(
         "wasm_threads": False,
         "shared_memory": False,
         "wasm_memory64": False,
-        "wasm_multi_memory": False,
+        "wasm_multi_memory": True,
         "wasm_tail_call": False,
         "wasm_relaxed_simd": False,
         "wasm_stack_switching": False,
@@ -51,7 +51,12 @@ SETTINGS: Final = MappingProxyType(
         "wasm_component_model_implements": False,
     }
 )
-"""Each is applied by `wasmtime_config_<name>_set` of the C interface."""
+"""Each is applied by `wasmtime_config_<name>_set` of the C interface.
+
+Multi-memory is on for wasmtime itself: the adapters it generates between the parts of a composed component (every
+QuickJS build is one) hold two memories, and without it it panics. A guest's own module may not have two; the compile
+jail sees to that.
+"""
 
 TARGET: Final = "x86_64-unknown-linux-gnu"
 CPU_FEATURES: Final = ("has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jinja2
 
+from registry.install_changes import FRONTS_BUCKET
 from schemas import capability, subjects
 from schemas.capability import Answerer
 from service.dispatch import WORKERS_BUCKET
@@ -109,11 +110,24 @@ def _host_services(answerer: Answerer) -> tuple[str, ...]:
 
 
 _ANY_CLIENT = ("$JS.API.INFO", "$JS.API.STREAM.NAMES", *_read_bucket(WORKERS_BUCKET), *_read_bucket(CLUSTER_BUCKET))
+# A front keeps its own key among the fronts, and waits for the others' when an install changed.
+_FRONT = (
+    *_read_bucket(FRONTS_BUCKET),
+    *_declare(_bucket_stream(FRONTS_BUCKET)),
+    _write_bucket(FRONTS_BUCKET),
+    subjects.CONTROL_INSTALL_ALL,
+)
 _DISPATCH = (
     subjects.EXECUTE_ALL,
     subjects.WORKER_EXECUTE_ALL,
     subjects.CANCEL_ALL,
     *_declare(_bucket_stream(WORKERS_BUCKET)),
+)
+# A front keeps its own key there and waits for the others' when an install changes.
+_FRONT = (
+    *_read_bucket(FRONTS_BUCKET),
+    *_declare(_bucket_stream(FRONTS_BUCKET)),
+    _write_bucket(FRONTS_BUCKET),
 )
 _DECLARE_STREAMS = tuple(subject for stream in (EVENTS, SCHEDULES, RECORDS) for subject in _declare(stream))
 _RECORD = (subjects.RECORDS_ALL, f"$JS.API.STREAM.INFO.{RECORDS}")
@@ -122,13 +136,14 @@ _TABLE: Mapping[Role, Permissions] = {
     Role.GATEWAY: Permissions(
         publish=(
             *_DISPATCH,
+            *_FRONT,
             *_RECORD,
             *_ANY_CLIENT,
             subjects.INTAKE,
             subjects.PUBLISH,
             subjects.PRECOMPILE,
             subjects.SECRETS,
-            subjects.CONTROL_INSTALL_ALL,
+            *_FRONT,
         ),
         subscribe=(subjects.LOG_ALL, subjects.CONTROL_INSTALL_ALL),
     ),
@@ -151,6 +166,7 @@ _TABLE: Mapping[Role, Permissions] = {
     Role.EVENTS: Permissions(
         publish=(
             *_DISPATCH,
+            *_FRONT,
             *_RECORD,
             *_ANY_CLIENT,
             subjects.EVENTS_ALL,
@@ -161,6 +177,7 @@ _TABLE: Mapping[Role, Permissions] = {
             *_consume(SCHEDULES),
             # Purging a schedule's subject is how an armed timer is disarmed.
             f"$JS.API.STREAM.PURGE.{SCHEDULES}",
+            *_FRONT,
         ),
         subscribe=(f"{subjects.INTAKE} {subjects.EVENTS_QUEUE}", subjects.DUE, subjects.CONTROL_INSTALL_ALL),
     ),
@@ -173,7 +190,7 @@ _TABLE: Mapping[Role, Permissions] = {
             *_declare(_bucket_stream(CLUSTER_BUCKET)),
             _write_bucket(CLUSTER_BUCKET),
             subjects.INTAKE,
-            subjects.CONTROL_INSTALL_ALL,
+            *_FRONT,
         ),
         subscribe=(
             f"{subjects.PUBLISH} {subjects.REGISTRY_QUEUE}",

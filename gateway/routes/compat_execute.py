@@ -43,9 +43,7 @@ async def serve(request: web.Request) -> web.StreamResponse:
         envelope = await _execute(request, body)
     except FleetError as problem:
         envelope = _failed(problem.code, problem.message, problem.retry_after_seconds)
-    return web.Response(
-        body=orjson.dumps(envelope), headers={"content-type": JSON_TYPE, "cache-control": "no-store"}
-    )
+    return web.Response(body=orjson.dumps(envelope), headers={"content-type": JSON_TYPE, "cache-control": "no-store"})
 
 
 async def _execute(request: web.Request, body: ExecuteBody) -> dict[str, Any]:
@@ -105,4 +103,3 @@ def _failed(code: ErrorCode, message: str, seconds: float | None) -> dict[str, A
     }
     wait = errors.retry_after(code, seconds)
     return envelope if wait is None else {**envelope, "retry_after": str(wait)}
-

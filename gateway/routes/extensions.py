@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway import access, bodies, callers, endpoints, guest_messages, keyed_calls, keys, method_override, sanity
 from gateway.endpoints import EndpointTable, Match
 from gateway.method_override import Bridged
-from registry.admission import Call
+from registry.admission import Call, ChangedMeanwhile
 from registry.install_cache import not_installed
 from schemas import ids
 from schemas.call import CallContext, Deadline
@@ -70,7 +70,13 @@ async def _serve(
 ) -> web.StreamResponse:
     admitted = await _admit(request, prefix)
     wanted = await want(request, admitted)
-    return await _call(request, admitted, wanted)
+    try:
+        return await _call(request, admitted, wanted)
+    except ChangedMeanwhile:
+        # Resolved and authorised anew, once: what was read of the body is still right.
+        again = await _admit(request, prefix)
+        match = _authorise(again, wanted.method)
+        return await _call(request, again, wanted._replace(match=match))
 
 
 async def _admit(request: web.Request, prefix: str) -> _Admitted:

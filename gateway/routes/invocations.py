@@ -18,7 +18,7 @@ async def list_invocations(call: Call) -> object:
         limit=pages.limit_of(call.request),
     )
     items: list[Any] = [msgspec.to_builtins(item) for item in page.items]
-    return {"data": items, "cursor": page.cursor}
+    return {"items": items, "cursor": page.cursor}
 
 
 OPERATIONS = (

@@ -14,7 +14,7 @@ from pydantic import Field
 from gateway import access, bodies, callers, keys, publish_client
 from gateway.json_bodies import Body
 from gateway.operations import Access, Call, Operation
-from registry.bundle_store import Written
+from registry.bundle_directory import Written
 from schemas import bundle, ids
 from schemas.errors import Invalid, NotFound, TooLarge
 from schemas.publishing import PUBLISH_DEADLINE_SECONDS, PublishRequest
@@ -36,8 +36,8 @@ class Finalize(Body):
 
     key: Annotated[str, Field(min_length=1, max_length=400)]
     size: Annotated[int, Field(ge=1)] | None = None
-    declared_hash: Annotated[str, Field(alias="declaredHash", max_length=80)] | None = None
-    manifest_json: Annotated[str, Field(alias="manifestJson", max_length=512 * 1024)] | None = None
+    declared_hash: Annotated[str | None, Field(alias="declaredHash", max_length=80)] = None
+    manifest_json: Annotated[str | None, Field(alias="manifestJson", max_length=512 * 1024)] = None
     signature: SignatureBody | None = None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from wasmtime import Config, Engine, Store, WasiConfig
 from wasmtime.component import (
     Component,
+    ComponentInstanceType,
     EnumType,
     FuncType,
     Linker,
@@ -117,11 +118,12 @@ def _engine() -> Engine:
 def _bind(linker: Linker, component: Component, engine: Engine, answers: Mapping[tuple[str, str], Answer]) -> None:
     with linker.root() as root:
         for name, kind in component.type.imports(engine).items():
-            if not name.startswith("alga:extension/"):
+            interface_type = kind.ty
+            if not name.startswith("alga:extension/") or not isinstance(interface_type, ComponentInstanceType):
                 continue
             interface = name.removeprefix("alga:extension/")
             with root.add_instance(name) as instance:
-                for function, item in kind.ty.exports(engine).items():
+                for function, item in interface_type.exports(engine).items():
                     if isinstance(item.ty, FuncType):
                         given = answers.get((interface, function))
                         instance.add_func(function, _guarded(given) if given else _refusing(item.ty.result))

@@ -121,7 +121,7 @@ def _javascript(path: Path, flavour: str) -> Guest:
     sdk = ROOT / "sdk" / "js"
     inputs = (path, WORLD, sdk / "build.mjs", sdk / "package-lock.json", sdk / "src")
     engine, *bare = flavour.split("-")
-    arguments = ["--entry", path, "--engine", engine, "--wit", WORLD, *(["--bare"] if bare else [])]
+    arguments: list[str | Path] = ["--entry", path, "--engine", engine, "--wit", WORLD, *(["--bare"] if bare else [])]
     return Guest(f"{path.stem}-{flavour}", inputs, lambda out: _node_build(*arguments, "--out", out), flavour)
 
 
@@ -131,7 +131,17 @@ def _javascript_in_older_world(world: str) -> Guest:
     path = HERE / "js-raw" / f"{world}.js"
     inputs = (path, ORIGINAL_WORLD, sdk / "build.mjs", sdk / "package-lock.json")
     name = {"original": "runner", "first": "runner-first"}[world]
-    arguments = ["--raw", "--entry", path, "--engine", "qjs", "--wit", ORIGINAL_WORLD, "--world", name]
+    arguments: list[str | Path] = [
+        "--raw",
+        "--entry",
+        path,
+        "--engine",
+        "qjs",
+        "--wit",
+        ORIGINAL_WORLD,
+        "--world",
+        name,
+    ]
     return Guest(f"{world}-qjs", inputs, lambda out: _node_build(*arguments, "--out", out), name)
 
 
@@ -139,7 +149,7 @@ def _python(project: Path) -> Guest:
     sdk = ROOT / "sdk" / "python-guest" / "alga_guest"
 
     def build(out: Path) -> None:
-        command = [sys.executable, "-m", "alga_guest.build", project, "--out", out, "--wit", WORLD]
+        command: list[str | Path] = [sys.executable, "-m", "alga_guest.build", project, "--out", out, "--wit", WORLD]
         _run(command, {**os.environ, "PYTHONPATH": str(sdk.parent)})
 
     version = metadata.version("componentize-py")

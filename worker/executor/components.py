@@ -21,6 +21,8 @@ from worker.executor.link import Codecs, Linkage
 from worker.executor.running import Scope
 
 MAX_LOADED_BYTES: Final = 512 * 1024 * 1024
+MAX_LOADED: Final = 64
+"""wasmtime keeps each component's file open."""
 
 
 class LoadRefused(Exception):
@@ -77,8 +79,9 @@ class Components:
 
     @property
     def are_too_many(self) -> bool:
-        """More bytes are loaded than an executor should keep; the supervisor believes they are, so it is recycled."""
-        return sum(loaded.size for loaded in self._loaded.values()) > MAX_LOADED_BYTES
+        """More is loaded than an executor should keep. The supervisor counts on what it loaded, so nothing is
+        dropped; the executor is recycled."""
+        return len(self._loaded) > MAX_LOADED or sum(one.size for one in self._loaded.values()) > MAX_LOADED_BYTES
 
 
 def _address(pointer: object) -> int:

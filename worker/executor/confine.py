@@ -20,7 +20,7 @@ FIRST_USER: Final = 61_184
 USERS: Final = 4_000
 """A user of its own per executor, of the range that systemd keeps for dynamic users: no signals to a neighbour."""
 ADDRESS_SPACE_BYTES: Final = 4096 * MIB
-OPEN_FILES: Final = 32
+OPEN_FILES: Final = 256
 
 
 class Unsafe(RuntimeError):

@@ -36,6 +36,18 @@ _ENDED: Final = {GUEST_EXITED: "it called exit", WASI_MISUSED: "it called WASI w
 _MEMORY = re.compile(r"memory minimum size of [0-9]+ pages exceeds memory limits", re.ASCII)
 _TABLE = re.compile(r"table minimum size of [0-9]+ elements exceeds table limits", re.ASCII)
 _COUNT = re.compile(r"resource limit exceeded: (instance|memory|table) count too high at [0-9]+", re.ASCII)
+_UNREADABLE = re.compile(
+    r"(string |list )?pointer(/length)? out of bounds of memory"
+    r"|(list |string )?pointer is not aligned"
+    r"|discriminant [0-9]+ out of range \[0\.\.[0-9]+\)"
+    r"|invalid utf-8 sequence of [0-9]+ bytes from index [0-9]+"
+    r"|incomplete utf-8 byte sequence from index [0-9]+"
+    r"|converted integer out of range for `char`"
+    r"|unknown handle index [0-9]+"
+    r"|handle is not a resource",
+    re.ASCII,
+)
+"""What the canonical ABI says of values that are none."""
 _COUNT_LIMITS: Final = {
     "instance": f"{limits.INSTANCES} instances",
     "memory": f"{limits.MEMORIES} memories",
@@ -107,6 +119,8 @@ def _resource_ending(line: str, run: Run) -> Ending | None:
         return _limit(ErrorCode.GUEST_MEMORY, f"the extension needs more than {_COUNT_LIMITS[count[1]]}")
     if line == TOO_MANY_HANDLES:
         return _limit(ErrorCode.GUEST_MEMORY, "the extension holds more handles than a store may have")
+    if _UNREADABLE.fullmatch(line):
+        return Ending(OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_BAD_RESPONSE, "the extension passed a value that is none")
     if line.endswith("fuel allocated for hostcalls has been exhausted"):
         return too_much_data()
     return None

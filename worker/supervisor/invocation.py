@@ -59,15 +59,14 @@ def accept(
 def run_frame(invocation: Invocation, *, now: float) -> Run:
     """The frame that starts it at `now` (monotonic)."""
     request, limits = invocation.request, invocation.limits
-    timeout_ms = min(invocation.timeout_ms, max(1, int((invocation.deadline - now) * 1000)))
     return Run(
         invocation=request.invocation,
         content_hash=invocation.ticket.content_hash,
         request=request.request,
         deadline=min(invocation.deadline, now + invocation.timeout_ms / 1000),
-        timeout_ms=timeout_ms,
+        timeout_ms=invocation.timeout_ms,
         memory_mb=limits.memory_mb,
-        fuel=limits.fuel_for(timeout_ms),
+        fuel=limits.fuel_for(invocation.timeout_ms),
         max_body_bytes=limits.max_body_bytes,
         grants=invocation.grants,
         context=_context(invocation),

@@ -157,6 +157,8 @@ class Slots:
                 try:
                     self._clean.append(await self._fork())
                 except Unavailable as error:
+                    if self._closing:
+                        return
                     log.warning("no clean executor could be started", reason=error.detail or error.message)
                     await asyncio.sleep(1.0)
 
