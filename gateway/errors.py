@@ -62,8 +62,8 @@ def retry_after(code: ErrorCode, seconds: float | None) -> int | None:
 
 def body_of(code: ErrorCode, message: str, *, request_id: str, extra: dict[str, object] | None = None) -> bytes:
     """`{"error": {"code", "message", "request_id"}}`; what an error adds (`extra`) stands beside these three."""
-    described: dict[str, object] = {**(extra or {}), "code": code.value, "message": message, "request_id": request_id}
-    return orjson.dumps({"error": described})
+    described: dict[str, object] = {"code": code.value, "message": message, "request_id": request_id}
+    return orjson.dumps({"error": {**described, **(extra or {}), **described}})
 
 
 def response_of(error: FleetError, *, request_id: str) -> web.Response:

@@ -21,6 +21,9 @@ from service.metrics import Metrics
 
 log = structlog.get_logger()
 
+SERVER = "alga"
+"""What software and which version answers is nobody's business."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,6 +45,7 @@ def edge(cors: Cors, metrics: Metrics) -> Middleware:
             response = _failed(request, errors.error_of(problem))
         if not response.prepared:
             response.headers[headers.REQUEST_ID] = request_id
+            response.headers["server"] = SERVER
             cors.mark(response.headers, request.headers.get("origin"))
         _count(metrics, request, response, time.perf_counter() - started)
         return response

@@ -21,6 +21,7 @@ from registry.compile.jail import Jail
 from registry.signing import Verified
 from schemas import bundle
 from schemas.bundle import SignedLoadRecord
+from schemas.errors import Internal
 from schemas.ids import ContentHash
 from service.clock import Clock
 from service.metrics import Metrics
@@ -43,14 +44,19 @@ class Builder:
         self._clock, self._metrics = clock, metrics
         self.fingerprint = fingerprint
 
-    async def build(self, verified: Verified, component: bytes) -> Build:
+    async def build(self, verified: Verified, component: bytes, *, memory_mb: int) -> Build:
         """Compile and store. The caller has verified that `component` is in the bundle of the statement.
 
-        Raises Unprocessable (bundle_invalid) for a component that is refused, Unavailable when store or jail are.
+        `memory_mb`: what the component may start with. Raises Unprocessable (bundle_invalid) for a component that is
+        refused, Unavailable when the store cannot be used.
         """
         started = time.monotonic()
-        result = await self._jail.compile(component)
+        result = await self._jail.compile(component, memory_mb=memory_mb)
         self._metrics.compile_seconds.observe(time.monotonic() - started)
+        if result.fingerprint != self.fingerprint:
+            raise Internal(
+                "the compile jail has another engine", detail=f"{result.fingerprint}, not {self.fingerprint}"
+            )
         sha256 = await asyncio.to_thread(_digest, result.cwasm)
         built_at = datetime.fromtimestamp(self._clock.now(), UTC)
         record = signing.load_record_of(

@@ -172,7 +172,9 @@ class Bundles:
             _check_may_set(ctx, row, state)
             await connection.execute(_SQL.set_state, version_id, state)
             resource = Resource("extension_version", version_id, f"{row['name']}@{row['version']}")
-            await audit.write(connection, ctx, f"version.{state}", resource, tenant=tenant, details={"was": row["state"]})
+            await audit.write(
+                connection, ctx, f"version.{state}", resource, tenant=tenant, details={"was": row["state"]}
+            )
 
 
 def warnings_of(imports: tuple[str, ...], asked: frozenset[str]) -> tuple[str, ...]:
@@ -187,9 +189,7 @@ def warnings_of(imports: tuple[str, ...], asked: frozenset[str]) -> tuple[str, .
     return (f"the component imports {', '.join(unasked)} without asking for it; such calls will be refused",)
 
 
-async def _find_published(
-    connection: Connection, version_id: VersionId, publisher: PublisherId
-) -> Published | None:
+async def _find_published(connection: Connection, version_id: VersionId, publisher: PublisherId) -> Published | None:
     row = await connection.fetchrow(_SQL.find_published, version_id)
     if row is None or row["publisher_id"] != publisher:
         return None
@@ -278,9 +278,7 @@ def _bundle_row(candidate: Candidate) -> tuple[object, ...]:
 def _endpoints(manifest: Manifest) -> list[dict[str, Any]]:
     """As the manifest has them, further keys too, with what we read in its normal form."""
     written = (manifest.document.get("api") or {}).get("endpoints", ())
-    return [
-        {**raw, **msgspec.to_builtins(endpoint)} for raw, endpoint in zip(written, manifest.endpoints, strict=True)
-    ]
+    return [{**raw, **msgspec.to_builtins(endpoint)} for raw, endpoint in zip(written, manifest.endpoints, strict=True)]
 
 
 async def _put_cwasm(connection: Connection, build: Build) -> None:

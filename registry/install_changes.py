@@ -96,6 +96,7 @@ async def listen(
     messaging.on_reconnect(clear)
     served = await messaging.serve(subjects.CONTROL_INSTALL_ALL, hear)
     clear()
+    await bucket.put(front, b"")
     async with TaskOwner(on_failure) as tasks:
         tasks.start(_stay_listed(bucket.put, front), name="stay listed as a front")
         try:
@@ -110,8 +111,8 @@ async def listen(
 
 async def _stay_listed(put: Callable[[str, bytes], Awaitable[None]], front: str) -> None:
     while True:
+        await asyncio.sleep(FRONT_PUT_SECONDS)
         try:
             await put(front, b"")
         except Unavailable:
             log.warning("a front could not renew its key", front=front)
-        await asyncio.sleep(FRONT_PUT_SECONDS)

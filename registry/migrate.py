@@ -47,12 +47,16 @@ async def migrate(owner_dsn: str, *, app_password: str | None = None, system_pas
         await raw.execute(_SQL.let_owner_create)
         await raw.execute(f"SET ROLE {OWNER}")
         await _apply(raw)
+        await raw.execute(_SQL.show_what_is_applied)
 
 
 async def bootstrap(owner_dsn: str) -> str:
-    """The first operator's key, once for each database. Raises Conflict when it was made before."""
+    """The first operator's key, once for each database. Raises Conflict when it was made before, or nothing has been
+    migrated yet."""
     key = ApiKey.new()
     async with _locked(owner_dsn) as raw:
+        if not await raw.fetchval(_SQL.is_migrated):
+            raise Conflict("this database has no tables yet; run `alga migrate` first")
         await raw.execute(f"SET ROLE {OWNER}")
         made = await raw.fetchval(
             _SQL.make_first_operator, key.id, FIRST_OPERATOR, key.hash, list(OPERATOR_PERMISSIONS)

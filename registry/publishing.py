@@ -42,6 +42,7 @@ from schemas.errors import (
     Unprocessable,
 )
 from schemas.ids import TenantId, VersionId
+from schemas.invocation import Limits
 from schemas.manifest import Manifest
 from schemas.publishing import PUBLISH_DEADLINE_SECONDS, Published, PublishRequest
 from service.clock import Clock
@@ -108,7 +109,7 @@ class Publishing:
         build = None
         if read.component is not None:
             step("compiling")
-            build = await self._builder.build(verified, read.component)
+            build = await self._builder.build(verified, read.component, memory_mb=memory_mb_of(manifest))
         step("storing")
         await self._keep(file, read, verified)
         candidate = Candidate(
@@ -129,7 +130,10 @@ class Publishing:
     async def _staged(self, key: str) -> AsyncIterator[BinaryIO]:
         """The upload in an unnamed file of our own, so that what is checked is what is stored."""
         try:
-            async with contextlib.aclosing(self._store.open(key)) as chunks, archive.spool(chunks, caps=self._caps) as file:
+            async with (
+                contextlib.aclosing(self._store.open(key)) as chunks,
+                archive.spool(chunks, caps=self._caps) as file,
+            ):
                 yield file
         except NotFound as error:
             raise NotFound("key: there is no such staged upload", detail=error.detail) from error
@@ -219,9 +223,7 @@ def check_declared(request: PublishRequest, read: Archive) -> None:
     if request.manifest_json is None:
         return
     if not manifests.same_document(request.manifest_json.encode(), read.manifest):
-        raise Unprocessable(
-            "manifestJson is not the manifest.json in the bundle", code=ErrorCode.MANIFEST_INVALID
-        )
+        raise Unprocessable("manifestJson is not the manifest.json in the bundle", code=ErrorCode.MANIFEST_INVALID)
 
 
 def check_manifest(manifest: Manifest, read: Archive) -> None:
@@ -244,6 +246,11 @@ def check_manifest(manifest: Manifest, read: Archive) -> None:
             f"the bundle has no {COMPONENT_PATH}, and its manifest declares endpoints or events",
             code=ErrorCode.BUNDLE_INVALID,
         )
+
+
+def memory_mb_of(manifest: Manifest) -> int:
+    """With how much memory its component may start: what it asks for, else the default of every install."""
+    return manifest.limits.memory_mb or Limits().memory_mb
 
 
 def _audited(request: PublishRequest) -> TenantId:

@@ -14,7 +14,7 @@ import base64
 import binascii
 import datetime
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -129,7 +129,7 @@ class Secrets:
         """Set these names, leave the others; `expires_at` counts for all of the install's. See `change`."""
         return await self.change(ctx, install, put=values, delete=(), expires_at=expires_at)
 
-    async def unset(self, ctx: CallContext, install: InstallId, names: tuple[str, ...]) -> SecretsInfo:
+    async def unset(self, ctx: CallContext, install: InstallId, names: Collection[str]) -> SecretsInfo:
         """Delete these names; names that are not there are no error. See `change`."""
         return await self.change(ctx, install, put={}, delete=names)
 
@@ -139,7 +139,7 @@ class Secrets:
         install: InstallId,
         *,
         put: Mapping[str, str],
-        delete: tuple[str, ...],
+        delete: Collection[str],
         expires_at: datetime.datetime | None = None,
     ) -> SecretsInfo:
         """One write: names to set and names to delete, under a new version.

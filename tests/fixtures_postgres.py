@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,18 +74,28 @@ async def apply_migrations(database: TestDatabase) -> None:
 async def new_database(server: PostgresServer, *, template: str = TEMPLATE) -> AsyncIterator[TestDatabase]:
     """A database of its own, dropped at the end with whoever is still connected."""
     database = TestDatabase(server, f"test_{os.getpid()}_{next(_numbers)}")
-    admin = await asyncpg.connect(server.dsn())
+    await _administrate(server, f"CREATE DATABASE {database.name} TEMPLATE {template}")
     try:
-        await admin.execute(f"CREATE DATABASE {database.name} TEMPLATE {template}")
         yield database
     finally:
-        await admin.execute(f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+        await _administrate(server, f"DROP DATABASE {database.name} WITH (FORCE)")
+
+
+async def _administrate(server: PostgresServer, statement: str) -> None:
+    """In a session of its own: a test may have restarted the server meanwhile."""
+    admin = await asyncpg.connect(server.dsn())
+    try:
+        await admin.execute(statement)
+    finally:
         await admin.close()
 
 
 @pytest.fixture(scope="session")
-def postgres_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("postgres")
+def postgres_directory() -> Iterator[Path]:
+    """Not below pytest's own directory: every other pytest that starts takes away, with a chmod, the right of the
+    user Postgres runs as to pass through it."""
+    with tempfile.TemporaryDirectory(prefix="alga-test-postgres-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -97,9 +108,7 @@ async def postgres_server(postgres_directory: Path) -> AsyncIterator[PostgresSer
 
 
 async def _make_template(server: PostgresServer) -> None:
-    admin = await asyncpg.connect(server.dsn())
-    await admin.execute(f"CREATE DATABASE {TEMPLATE}")
-    await admin.close()
+    await _administrate(server, f"CREATE DATABASE {TEMPLATE}")
     await apply_migrations(TestDatabase(server, TEMPLATE))
 
 

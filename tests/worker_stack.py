@@ -6,6 +6,7 @@ processes), everything is signed with keys of the run, and calls go through the 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,9 +26,10 @@ from deploy.embedded.nats import NatsServer
 from registry import bundle_store, signing
 from registry.bundle_store import BundleStore
 from registry.signing import Bound, PublisherKey
-from schemas import bundle, capability
+from schemas import bundle, capability, codec, subjects
 from schemas.bundle import ISSUED_FORMAT, STATEMENT_TYPE, Statement
 from schemas.call import Deadline, User
+from schemas.capability import INTERFACES, Answerer
 from schemas.guest_http import GuestRequest
 from schemas.ids import (
     ContentHash,
@@ -41,12 +43,13 @@ from schemas.ids import (
 )
 from schemas.install import Resolved
 from schemas.invocation import ExecuteRequest, Limits, Origin, Outcome, Trigger
+from schemas.record import Record, RecordBatch
 from schemas.subjects import shard_of
 from service import streams
 from service.clock import SystemClock
 from service.dispatch import WORKER_TTL_SECONDS, WORKERS_BUCKET, Dispatcher
 from service.lifecycle import TaskOwner
-from service.messaging import Messaging
+from service.messaging import Handler, Messaging
 from service.metrics import Metrics
 from service.settings import NatsSettings, StoreSettings
 from service.tickets import Minter
@@ -199,6 +202,37 @@ class Bench:
     async def send(self, install: Resolved, request: ExecuteRequest, *, repeatable: bool = False) -> Outcome:
         deadline = Deadline.after(request.left_ms / 1000, now=self.clock.monotonic())
         return await self.dispatcher.dispatch(request, shard=install.shard, deadline=deadline, repeatable=repeatable)
+
+    @asynccontextmanager
+    async def host_service(self, interface: str, answer: Handler) -> AsyncIterator[None]:
+        """Something that answers `ext.host.<interface>.*`, in the role of the process that may."""
+        owner = INTERFACES[interface].answerer
+        role = "registry" if owner is Answerer.HOST_SERVICE else "platform"
+        async with Messaging.connect(self.server.url_for(role), name="host service", role=role) as messaging:
+            served = await messaging.serve(subjects.host_interface(interface), answer, queue=subjects.HOST_QUEUE)
+            try:
+                yield
+            finally:
+                await served.stop(timeout_seconds=0.1)
+
+    async def records(self) -> list[Record]:
+        """Every record in the stream so far."""
+        async with Messaging.connect(self.server.url_for("registry"), name="reader", role="registry") as messaging:
+            found: list[Record] = []
+            done = asyncio.Event()
+
+            async def keep(batch: list[bytes]) -> None:
+                for data in batch:
+                    decoded: RecordBatch = codec.decode(RecordBatch, data)
+                    found.extend(decoded.records)
+                done.set()
+
+            async with TaskOwner() as owner:
+                reading = streams.consume(
+                    messaging, streams.RECORDS, durable=f"reader-{new_id()}", handle=keep, batch=1_000, stopping=done
+                )
+                await asyncio.wait_for(owner.start(reading, name="read records"), 10)
+            return found
 
     @asynccontextmanager
     async def worker(self, **settings: object) -> AsyncIterator[tuple[Worker, Metrics]]:

@@ -123,12 +123,6 @@ _DISPATCH = (
     subjects.CANCEL_ALL,
     *_declare(_bucket_stream(WORKERS_BUCKET)),
 )
-# A front keeps its own key there and waits for the others' when an install changes.
-_FRONT = (
-    *_read_bucket(FRONTS_BUCKET),
-    *_declare(_bucket_stream(FRONTS_BUCKET)),
-    _write_bucket(FRONTS_BUCKET),
-)
 _DECLARE_STREAMS = tuple(subject for stream in (EVENTS, SCHEDULES, RECORDS) for subject in _declare(stream))
 _RECORD = (subjects.RECORDS_ALL, f"$JS.API.STREAM.INFO.{RECORDS}")
 
@@ -136,7 +130,6 @@ _TABLE: Mapping[Role, Permissions] = {
     Role.GATEWAY: Permissions(
         publish=(
             *_DISPATCH,
-            *_FRONT,
             *_RECORD,
             *_ANY_CLIENT,
             subjects.INTAKE,
@@ -166,7 +159,6 @@ _TABLE: Mapping[Role, Permissions] = {
     Role.EVENTS: Permissions(
         publish=(
             *_DISPATCH,
-            *_FRONT,
             *_RECORD,
             *_ANY_CLIENT,
             subjects.EVENTS_ALL,

@@ -33,6 +33,18 @@ END $$
 -- alga_owner makes and owns the tables; alga_lookup gets the right to make its functions from it, for a moment.
 GRANT USAGE, CREATE ON SCHEMA public TO alga_owner WITH GRANT OPTION
 
+-- name: is_migrated
+-- Whether there is anything here.
+SELECT to_regclass('public.service_credential') IS NOT NULL
+
+-- name: show_what_is_applied
+-- A process compares it with the migrations it was shipped with.
+GRANT SELECT ON _pogo_migration TO alga_app, alga_system
+
+-- name: applied_migrations
+-- What has been applied; the table itself is missing where nothing was ever migrated.
+SELECT migration_id AS name FROM _pogo_migration
+
 -- name: system_reads
 -- Tables of tenants of which alga_system sees every row. Each line says what for.
 SELECT name FROM (VALUES

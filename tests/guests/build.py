@@ -149,7 +149,7 @@ def _python(project: Path) -> Guest:
     sdk = ROOT / "sdk" / "python-guest" / "alga_guest"
 
     def build(out: Path) -> None:
-        command: list[str | Path] = [sys.executable, "-m", "alga_guest.build", project, "--out", out, "--wit", WORLD]
+        command: list[str | Path] = [sys.executable, "-m", "alga_guest.build", "--project", project, "--out", out, "--wit", WORLD]
         _run(command, {**os.environ, "PYTHONPATH": str(sdk.parent)})
 
     version = metadata.version("componentize-py")

@@ -21,8 +21,8 @@ from schemas.ids import InstallId, TenantId
 
 QUANTUM_MS = 10.0
 MAX_DEBT_MS = 60_000.0
-FIRST_GUESS_MS = 2.0
-"""Taken for a tenant whose calls were never measured."""
+FIRST_GUESS_MS, FIRST_GUESS_SECONDS = 2.0, 0.05
+"""Taken for the CPU time of a tenant's calls, and the wall time of an install's, before any was measured."""
 SMOOTHING = 0.2
 QUEUED_PER_SLOT = 16
 """Waiting calls the worker keeps for each slot, all tenants together; one tenant may have half of them."""
@@ -38,6 +38,7 @@ class Entry:
     wait_until: float
     payload: Any = None
     guess_ms: float = 0.0
+    started: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,15 @@ class _Tenant:
 @dataclass(eq=False)
 class _Install:
     waiting: int = 0
-    running: int = 0
-    seconds: float | None = None
+    running: dict[Entry, None] = field(default_factory=dict)
+    """In the order they started."""
+    seconds: float = FIRST_GUESS_SECONDS
     """Smoothed wall time of its calls here."""
+
+    def pace(self, now: float) -> float:
+        """Seconds that a call of it takes, as far as is known: no less than the oldest has run already."""
+        oldest = next(iter(self.running), None)
+        return self.seconds if oldest is None else max(self.seconds, now - oldest.started)
 
 
 class FairQueue:
@@ -105,7 +112,7 @@ class FairQueue:
         self._ring.setdefault(entry.tenant)
         return None
 
-    def take(self) -> Entry | None:
+    def take(self, *, now: float) -> Entry | None:
         """The next call to run now, or None while there is no slot or nobody may use it."""
         if self._running >= self._slots or not self._ring:
             return None
@@ -121,7 +128,8 @@ class FairQueue:
         tenant.credit_ms = max(-MAX_DEBT_MS, self._credit(tenant) - entry.guess_ms)
         tenant.round = self._round
         tenant.running += 1
-        self._installs[entry.tenant, entry.install].running += 1
+        entry.started = now
+        self._installs[entry.tenant, entry.install].running[entry] = None
         self._running += 1
         return entry
 
@@ -134,11 +142,10 @@ class FairQueue:
         install = self._installs[entry.tenant, entry.install]
         self._running -= 1
         tenant.running -= 1
-        install.running -= 1
+        del install.running[entry]
         if seconds is not None:
             tenant.cost_ms += SMOOTHING * (cpu_ms - tenant.cost_ms)
-            paced = seconds if install.seconds is None else install.seconds
-            install.seconds = paced + SMOOTHING * (seconds - paced)
+            install.seconds += SMOOTHING * (seconds - install.seconds)
         tenant.credit_ms = min(QUANTUM_MS, max(-MAX_DEBT_MS, self._credit(tenant) + entry.guess_ms - cpu_ms))
         tenant.round = self._round
         self._drop_idle()
@@ -173,13 +180,9 @@ class FairQueue:
             return _overloaded(1.0)
         if tenant is not None and len(tenant.waiting) >= max(1, self._max_waiting // 2):
             return _overloaded(1.0)
-        if install is None or install.running + install.waiting < entry.concurrency:
+        if install is None or len(install.running) + install.waiting < entry.concurrency:
             return None
-        if install.seconds is None:
-            # Nothing known of its pace: a second full house may wait to find out, no more.
-            wait = 0.0 if install.waiting < entry.concurrency else entry.wait_until - now
-        else:
-            wait = install.seconds * (install.waiting + 1) / entry.concurrency
+        wait = install.pace(now) * (install.waiting + 1) / entry.concurrency
         return _capped(entry, wait) if now + wait >= entry.wait_until else None
 
     def _choose(self) -> tuple[TenantId, Entry] | None:
@@ -211,7 +214,7 @@ class FairQueue:
 
     @staticmethod
     def _is_capped(entry: Entry, install: _Install) -> bool:
-        return install.running >= entry.concurrency
+        return len(install.running) >= entry.concurrency
 
     def _credit(self, tenant: _Tenant) -> float:
         return min(QUANTUM_MS, tenant.credit_ms + (self._round - tenant.round) * QUANTUM_MS)

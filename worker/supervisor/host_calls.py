@@ -29,8 +29,7 @@ SLOW_TIMEOUT_SECONDS = {"invoicing": 10.0, "clients": 10.0, "services": 10.0}
 """What the host application answers may take longer (`compat.md` 3.5)."""
 LEVELS = {"log-info": "info", "log-warn": "warn", "log-error": "error"}
 OUTPUT_LEVELS = {"stdout": "info", "stderr": "error"}
-WASI_OUTPUT = "wasi:cli"
-"""The interface name under which an executor hands up what a guest wrote to `stdout` and `stderr`."""
+"""What a guest wrote to its WASI streams comes as notes of these names."""
 
 
 class HostCalls:
@@ -105,7 +104,7 @@ class Session:
         match note.interface, note.function, note.arguments:
             case "logging", level, [str(line)] if level in LEVELS:
                 self._log.write(line, level=LEVELS[level], stream="log")
-            case "wasi:cli", stream, [str(line)] if stream in OUTPUT_LEVELS:
+            case stream, "line", [str(line)] if stream in OUTPUT_LEVELS:
                 self._log.write(line, level=OUTPUT_LEVELS[stream], stream=stream)
             case "metrics", function, [name, value, labels]:
                 self._guest_metrics.record(function, name, value, labels)

@@ -94,7 +94,7 @@ class Turns:
             flight.on_cancel = None
 
     def _give_turns(self) -> None:
-        while (entry := self._queue.take()) is not None:
+        while (entry := self._queue.take(now=self._clock.monotonic())) is not None:
             if entry.payload.done():
                 self._queue.finish(entry, cpu_ms=0.0, seconds=None)
             else:

@@ -1,12 +1,16 @@
 /**
  * The component's export: one request in, one response out, with the author's handler between.
  *
- * A handler that throws ends the invocation as guest failed, after its message went to the log.
+ * What the host refused and the handler did not catch becomes an answer that says so. Anything else a handler throws
+ * ends the invocation as guest failed, after its message went to the log.
  */
 
 import { logError } from "alga:extension/logging";
 
-import { toExecuteResponse } from "./responses.js";
+import { jsonResponse, toExecuteResponse } from "./responses.js";
+
+const STATUS_OF_REFUSAL = { denied: 403, "not-allowed": 403, transport: 503, "rate-limited": 503, unavailable: 503 };
+const OTHER_REFUSAL = 502;
 
 export function bindHandler(handler, host) {
   if (typeof handler !== "function") {
@@ -17,7 +21,9 @@ export function bindHandler(handler, host) {
       return toExecuteResponse(await handler(requestOf(request), host));
     } catch (error) {
       logError(`handler failed: ${describe(error)}`);
-      throw error;
+      const refusal = error?.payload?.code ?? error?.payload;
+      if (typeof refusal !== "string") throw error;
+      return jsonResponse({ error: refusal }, { status: STATUS_OF_REFUSAL[refusal] ?? OTHER_REFUSAL });
     }
   };
 }

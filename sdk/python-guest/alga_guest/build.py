@@ -3,7 +3,7 @@
 The project has an `app.py` with `app = App()` (other modules beside it are found), and may have a `vendor/` folder of
 pure-Python packages. Everything that runs at import time runs at build time and is kept in the component's snapshot.
 
-    python -m alga_guest.build <project> --out main.wasm --wit <folder of the guest world>
+    python -m alga_guest.build --project <folder> --out main.wasm --wit <folder of the guest world>
 """
 
 import argparse
@@ -69,7 +69,7 @@ def _componentize(search: list[Path], made: Path, wit: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build a Python extension into a component")
-    parser.add_argument("project", type=Path)
+    parser.add_argument("--project", type=Path, default=Path())
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--wit", type=Path, required=True)
     options = parser.parse_args()

@@ -28,7 +28,9 @@ export class TextEncoder {
   }
 }
 
-const LEAST_BY_LENGTH = [0, 0, 0x80, 0x800, 0x10000];
+/** After these first bytes the second has narrower bounds: no overlong forms, no surrogates, nothing past U+10FFFF. */
+const SECOND_BYTE = { 0xe0: [0xa0, 0xbf], 0xed: [0x80, 0x9f], 0xf0: [0x90, 0xbf], 0xf4: [0x80, 0x8f] };
+const CONTINUATION = [0x80, 0xbf];
 
 export class TextDecoder {
   constructor(label = "utf-8", { fatal = false, ignoreBOM = false } = {}) {
@@ -53,14 +55,14 @@ export class TextDecoder {
 function sequence(bytes, at) {
   const first = bytes[at];
   if (first < 0x80) return { point: first, length: 1 };
-  const wanted = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
   if (first < 0xc2 || first > 0xf4) return { point: -1, length: 1 };
+  const wanted = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
   let point = first & (0xff >> (wanted + 1));
   for (let offset = 1; offset < wanted; offset += 1) {
     const next = bytes[at + offset];
-    if (next === undefined || (next & 0xc0) !== 0x80) return { point: -1, length: offset };
+    const [least, most] = offset === 1 ? (SECOND_BYTE[first] ?? CONTINUATION) : CONTINUATION;
+    if (next === undefined || next < least || next > most) return { point: -1, length: offset };
     point = (point << 6) | (next & 63);
   }
-  const legal = point >= LEAST_BY_LENGTH[wanted] && point <= 0x10ffff && (point < 0xd800 || point > 0xdfff);
-  return { point: legal ? point : -1, length: wanted };
+  return { point, length: wanted };
 }

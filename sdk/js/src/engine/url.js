@@ -1,6 +1,6 @@
 /** URL and URLSearchParams for http(s) addresses and the paths a handler is called with. No IDNA, no other schemes. */
 
-const PARTS = /^(https?:)\/\/(?:[^/?#@]*@)?([^/?#:]+|\[[^\]]+\])(?::([0-9]+))?([^?#]*)(\?[^#]*)?(#.*)?$/i;
+const PARTS = /^(https?:)\/\/(?:[^/?#@]*@)?(\[[^\]]+\]|[^/?#:]+)(?::([0-9]+))?([^?#]*)(\?[^#]*)?(#.*)?$/i;
 const DEFAULT_PORTS = { "http:": "80", "https:": "443" };
 
 export class URLSearchParams {
