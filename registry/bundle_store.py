@@ -34,7 +34,7 @@ from schemas.errors import FleetError, Internal, Invalid, NotFound, TooLarge, Un
 from service.settings import StoreSettings
 
 CONNECT_SECONDS = 3
-READ_SECONDS = 15
+READ_SECONDS = 10
 ATTEMPTS = 3
 PART_BYTES = 8 * 1024 * 1024
 """Of a streamed upload; what is in memory at once."""

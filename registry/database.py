@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from registry import database_errors, row_security
+from registry import database_check, database_errors
 from registry.database_errors import RETRY_AFTER_SECONDS, Failure
 from schemas.errors import Internal, Unavailable
 from schemas.ids import TenantId, parse_tenant
@@ -136,11 +136,13 @@ class Database:
 
 @asynccontextmanager
 async def open_database(settings: PostgresSettings) -> AsyncIterator[Database]:
-    """Connect, and refuse roles and tables that would let rows past their tenant.
+    """Connect, and refuse a database that is not migrated, or would let rows past their tenant (`database_check.py`).
 
-    Raises Unavailable when Postgres does not answer, Internal naming every fault found.
+    Raises Unavailable when Postgres does not answer, Conflict or Internal naming every fault found.
     """
     async with _pool(settings.dsn, size=settings.pool_size) as app:
+        async with _transaction(app, "BEGIN") as connection:
+            await database_check.check_migrated(connection.fetch)
         await _check_before_serving(app)
         if settings.system_dsn is None:
             yield Database(app, None)
@@ -282,4 +284,4 @@ async def _roll_back(raw: Any) -> None:
 
 async def _check_before_serving(pool: Any) -> None:
     async with _transaction(pool, "BEGIN") as connection:
-        await row_security.check(connection.fetch)
+        await database_check.check_row_security(connection.fetch)

@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from registry import grants, versions
+from registry.certificates import Roots
 from registry.database import Row
 from registry.grants import Approval, GrantedLimits, OperatorLimits
 from schemas import subjects
@@ -26,13 +27,18 @@ MAX_CONFIG_BYTES = 64 * 1024
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides for every install. `install_domain`: below it each install has its own host label."""
+    """What the operator decides for every install.
+
+    `install_domain`: below it each install has its own host label. `roots`: the trust bundle for X.509 authors; empty
+    means that versions signed with a certificate cannot be installed.
+    """
 
     shard_count: int = subjects.DEFAULT_SHARD_COUNT
     limits: OperatorLimits = OperatorLimits()
     rate_per_second: float = 50.0
     rate_burst: int = 100
     install_domain: str = ""
+    roots: Roots = ()
 
 
 class InstallView(msgspec.Struct, frozen=True, kw_only=True):

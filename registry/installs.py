@@ -334,7 +334,9 @@ class Installs:
 
     def _check_installable(self, version: PublishedVersion, *, installed: str | None, override: bool) -> str:
         now = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC)
-        return versions.check_installable(version, installed=installed, override=override, now=now)
+        overridden = versions.check_installable(version, installed=installed, override=override)
+        versions.check_signature(version, roots=self._platform.roots, now=now)
+        return overridden
 
     def _new_host(self) -> str:
         label = base64.b32encode(os.urandom(_HOST_LABEL_BYTES)).decode().lower()

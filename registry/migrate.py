@@ -15,17 +15,16 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate as pogo
 
-from registry import database, statements
+from registry import database, database_check, statements
 from registry.keys import OPERATOR_PERMISSIONS, ApiKey
 from schemas.errors import Conflict, Internal, Invalid
 
-DIRECTORY = Path(__file__).with_name("migrations")
+DIRECTORY = database_check.MIGRATIONS
 OWNER, APP, SYSTEM = "alga_owner", "alga_app", "alga_system"
 FIRST_OPERATOR = "bootstrap"
 _LOCK = 0x616C6761

@@ -90,6 +90,15 @@ def encode_signature(signature: Signature) -> bytes:
     return msgspec.json.encode(signature)
 
 
+def check_subject(signature: Signature, content_hash: ContentHash) -> None:
+    """Whether a signature speaks about this archive at all: asked first, it keeps `verify_bundle` to one question and
+    a changed archive from being judged by its content. Raises Unprocessable (signature_invalid).
+    """
+    signed = bundle.parse_statement(bundle.decode_base64(signature.statement, field="statement")).content_hash
+    if signed != content_hash:
+        raise _refused(f"the signature is about the archive {signed[:80]!r}, not {content_hash!r}")
+
+
 def verify_bundle(
     signature: Signature, *, bound: Bound, keys: Iterable[PublisherKey], roots: Roots, now: datetime
 ) -> Verified:

@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
-from registry import statements
+from registry import signing, statements
+from registry.certificates import Roots
 from registry.database import Connection, Row
 from registry.grants import Wishes
-from schemas import capability, versions
+from registry.signing import Bound, PublisherKey
+from schemas import bundle, capability, versions
 from schemas.errors import Conflict, ErrorCode, NotFound, Unprocessable
 from schemas.ids import ContentHash, RegistryId, VersionId
 from schemas.install import Endpoint
@@ -23,17 +25,6 @@ from schemas.manifest import EventWish, RequestedLimits
 
 _SQL = statements.load("versions")
 ACTIVE, WITHDRAWN, QUARANTINED = "active", "withdrawn", "quarantined"
-
-
-class SigningKey(msgspec.Struct, frozen=True, kw_only=True):
-    """The author's key as the registry knows it now; None of it when the signature is an X.509 chain."""
-
-    key_id: str | None
-    is_known: bool
-    is_publishers: bool
-    not_before: datetime.datetime | None = None
-    not_after: datetime.datetime | None = None
-    revoked_at: datetime.datetime | None = None
 
 
 class PublishedVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +43,9 @@ class PublishedVersion(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...]
     subscriptions: tuple[EventWish, ...]
     client_portal: bool
-    algorithm: str | None
-    key: SigningKey
+    bound: Bound
+    signature: str | None
+    key: PublisherKey | None
 
 
 async def find_published(connection: Connection, registry: RegistryId, reference: str) -> PublishedVersion:
@@ -95,8 +87,9 @@ def parse_version(row: Row) -> PublishedVersion:
         endpoints=parse_endpoints(row["api_endpoints"]),
         subscriptions=tuple(msgspec.convert(entry, EventWish) for entry in row["events"]),
         client_portal=opts_in_to_client_portal(row["ui"]),
-        algorithm=row["signature_algorithm"],
-        key=_signing_key(row),
+        bound=_bound(row),
+        signature=row["signature"],
+        key=_publisher_key(row),
     )
 
 
@@ -124,17 +117,14 @@ def opts_in_to_client_portal(ui: Mapping[str, Any] | None) -> bool:
     return bool(str(hook.get("label") or "").strip())
 
 
-def check_installable(
-    version: PublishedVersion, *, installed: str | None, override: bool, now: datetime.datetime
-) -> str:
+def check_installable(version: PublishedVersion, *, installed: str | None, override: bool) -> str:
     """Whether this version may be installed over `installed` (None: nothing is). Pure.
 
     Returns what was overridden, `older` or `withdrawn`, or "". Raises Conflict for going back and for withdrawn
-    versions without an override, Unprocessable (signature_invalid) when the author's key is not good any more.
+    versions without an override, and for quarantined ones always.
     """
     if version.state == QUARANTINED:
         raise Conflict(f"version {version.version} of {version.name} is quarantined")
-    check_key(version, now=now)
     overridden = _against_rules(version, installed)
     if overridden and not override:
         raise Conflict(
@@ -145,24 +135,20 @@ def check_installable(
     return overridden
 
 
-def check_key(version: PublishedVersion, *, now: datetime.datetime) -> None:
-    """The author's key as of now: known, the publisher's own, begun, neither expired nor revoked; the publisher active.
+def check_signature(version: PublishedVersion, *, roots: Roots, now: datetime.datetime) -> None:
+    """The author's signature once more, by what is known of keys and publishers now. Pure.
 
-    An X.509 signature names no registered key: its chain was verified at publish, and is again at every load.
+    Raises Unprocessable (signature_invalid) where it does not verify, or its key is revoked, expired, not valid yet or
+    unknown, or its publisher suspended; Forbidden where the key is another publisher's.
     """
-    key = version.key
     if version.publisher_state != ACTIVE:
         raise _not_trusted(version, "its publisher is suspended")
-    if version.algorithm == "x509" and not key.is_known:
-        return
-    if not key.is_known or not key.is_publishers:
-        raise _not_trusted(version, "its key is not a key of its publisher")
-    if key.revoked_at is not None and key.revoked_at <= now:
-        raise _not_trusted(version, "its key is revoked")
-    if key.not_after is not None and key.not_after <= now:
-        raise _not_trusted(version, "its key has expired")
-    if key.not_before is not None and key.not_before > now:
-        raise _not_trusted(version, "its key is not valid yet")
+    if version.signature is None:
+        raise _not_trusted(version, "it is not signed")
+    keys = () if version.key is None else (version.key,)
+    signing.verify_bundle(
+        bundle.parse_signature(version.signature), bound=version.bound, keys=keys, roots=roots, now=now
+    )
 
 
 def _against_rules(version: PublishedVersion, installed: str | None) -> str:
@@ -177,11 +163,24 @@ def _not_trusted(version: PublishedVersion, why: str) -> Unprocessable:
     )
 
 
-def _signing_key(row: Row) -> SigningKey:
-    return SigningKey(
+def _bound(row: Row) -> Bound:
+    """What the author's statement must say. It has the manifest's version text; the resolved one is ours."""
+    return Bound(
+        publisher=row["publisher"],
+        name=row["name"],
+        version=row["manifest_version"] or row["version"],
+        manifest_sha256=row["manifest_sha256"],
+        content_hash=ContentHash(row["content_hash"]),
+    )
+
+
+def _publisher_key(row: Row) -> PublisherKey | None:
+    if row["key_id"] is None:
+        return None
+    return PublisherKey(
         key_id=row["key_id"],
-        is_known=row["is_publishers_key"] is not None,
-        is_publishers=bool(row["is_publishers_key"]),
+        publisher=row["key_publisher"],
+        public_key=bytes(row["public_key"]),
         not_before=row["not_before"],
         not_after=row["not_after"],
         revoked_at=row["revoked_at"],

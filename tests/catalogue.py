@@ -8,9 +8,15 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from schemas import ids
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from registry import signing
+from registry.signing import Bound
+from schemas import bundle, ids
+from schemas.bundle import Statement
 from schemas.call import CallContext, Deadline, Principal, PrincipalKind, User
 from schemas.ids import ContentHash, InstallId, RegistryId, TenantId, VersionId
 from service.clock import SystemClock
@@ -33,6 +39,7 @@ class Published:
     name: str
     content_hash: ContentHash
     key_id: str
+    key: Ed25519PrivateKey
 
 
 def context(tenant: TenantId, *, seconds: float = 30.0, user: User | None = None) -> CallContext:
@@ -56,16 +63,23 @@ async def tenant(database: TestDatabase, *, shard: int | None = None) -> TenantI
 async def publish(
     database: TestDatabase, *, of: Published | None = None, version: str = "1.0.0", **wishes: Any
 ) -> Published:
-    """A version: of a new extension of a new publisher, or a further one `of` an extension.
+    """A version, really signed: of a new extension of a new publisher, or a further one `of` an extension.
 
     `wishes`: capabilities, egress, events, limits, endpoints, ui; `publisher` and `name` for a new extension.
     """
     async with database.session() as session:
         extension = of or await _extension(session, **wishes)
+        bound = Bound(
+            publisher=extension.publisher,
+            name=extension.name,
+            version=version,
+            manifest_sha256=secrets.token_hex(32),
+            content_hash=ContentHash(f"sha256:{secrets.token_hex(32)}"),
+        )
         version_id = await session.fetchval(
             """INSERT INTO extension_version (registry_id, version, runtime, main_entry, capabilities, api_endpoints,
                 events, egress, limits, ui, manifest, manifest_sha256)
-            VALUES ($1::uuid, $2, 'wasm-component@1', 'dist/main.wasm', $3, $4, $5, $6, $7, $8, '{}', $9)
+            VALUES ($1::uuid, $2, 'wasm-component@1', 'dist/main.wasm', $3, $4, $5, $6, $7, $8, $9, $10)
             RETURNING id::text""",
             extension.registry,
             version,
@@ -75,15 +89,17 @@ async def publish(
             json.dumps(wishes.get("egress", [])),
             json.dumps(wishes.get("limits", {})),
             json.dumps(wishes.get("ui")),
-            secrets.token_hex(32),
+            json.dumps({"version": version}),
+            bound.manifest_sha256,
         )
-        content_hash = ContentHash(f"sha256:{secrets.token_hex(32)}")
         await session.execute(
             """INSERT INTO extension_bundle (version_id, content_hash, storage_url, size_bytes, signature_algorithm,
-                key_id, file_index) VALUES ($1::uuid, $2, 'file:///x', 1, 'ed25519', $3, '{"dist/main.wasm": {}}')""",
+                key_id, signature, file_index)
+            VALUES ($1::uuid, $2, 'file:///x', 1, 'ed25519', $3, $4, '{"dist/main.wasm": {}}')""",
             version_id,
-            content_hash,
+            bound.content_hash,
             extension.key_id,
+            _signature(bound, extension.key),
         )
         for endpoint in wishes.get("endpoints", ENDPOINTS):
             await session.execute(
@@ -99,8 +115,9 @@ async def publish(
         version=version,
         publisher=extension.publisher,
         name=extension.name,
-        content_hash=content_hash,
+        content_hash=bound.content_hash,
         key_id=extension.key_id,
+        key=extension.key,
     )
 
 
@@ -124,13 +141,14 @@ async def _extension(session: Any, **wishes: Any) -> Published:
     publisher_id = await session.fetchval(
         "INSERT INTO extension_publisher (name) VALUES ($1) RETURNING id::text", publisher
     )
-    key_id = secrets.token_hex(8)
+    key = Ed25519PrivateKey.generate()
+    spki = signing.spki_of(key.public_key())
     await session.execute(
         """INSERT INTO extension_publisher_key (publisher_id, key_id, algorithm, public_key)
         VALUES ($1::uuid, $2, 'ed25519', $3)""",
         publisher_id,
-        key_id,
-        secrets.token_bytes(44),
+        bundle.key_id_of(spki),
+        spki,
     )
     registry = await session.fetchval(
         "INSERT INTO extension_registry (publisher, name, publisher_id) VALUES ($1, $2, $3::uuid) RETURNING id::text",
@@ -145,5 +163,19 @@ async def _extension(session: Any, **wishes: Any) -> Published:
         publisher=publisher,
         name=name,
         content_hash=ContentHash(""),
-        key_id=key_id,
+        key_id=bundle.key_id_of(spki),
+        key=key,
     )
+
+
+def _signature(bound: Bound, key: Ed25519PrivateKey) -> str:
+    statement = Statement(
+        type=bundle.STATEMENT_TYPE,
+        issued=datetime.now(UTC).strftime(bundle.ISSUED_FORMAT),
+        publisher=bound.publisher,
+        name=bound.name,
+        version=bound.version,
+        manifest_sha256=bound.manifest_sha256,
+        content_hash=bound.content_hash,
+    )
+    return signing.encode_signature(signing.sign_bundle(statement, key)).decode()

@@ -76,7 +76,9 @@ def _reason(error: WasmtimeError) -> str:
     """The last line of wasmtime's text, which says what is wrong; names in it are the author's own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else "no reason given"
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:MAX_MESSAGE_CHARACTERS])
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:MAX_MESSAGE_CHARACTERS]
+    )
 
 
 def _write(target: int, cwasm: bytearray) -> None:

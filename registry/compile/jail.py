@@ -78,9 +78,7 @@ async def _compile(component: bytes, memory_mb: int) -> CompileResult:
     return CompileResult(cwasm, verdict.imports, verdict.fingerprint)
 
 
-async def _start(
-    descriptors: tuple[int, int], seconds: int, memory_mb: int, errors: int
-) -> asyncio.subprocess.Process:
+async def _start(descriptors: tuple[int, int], seconds: int, memory_mb: int, errors: int) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             *COMMAND,
@@ -129,7 +127,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await asyncio.shield(process.wait())
 
 
-class _memory:  # noqa: N801
+class _memory:
     """A memfd for the length of one compilation."""
 
     def __init__(self, name: str, content: bytes = b"") -> None:

@@ -77,7 +77,9 @@ class _Reader:
     def skip(self, size: int) -> int:
         """Where what was skipped began."""
         if size > self.end - self.at:
-            raise refused(f"{self.name} is truncated: {size} bytes are due at byte {self.at}, {self.end - self.at} left")
+            raise refused(
+                f"{self.name} is truncated: {size} bytes are due at byte {self.at}, {self.end - self.at} left"
+            )
         self.at += size
         return self.at - size
 

@@ -24,14 +24,33 @@ HANDLER: Final = "handler"
 MAX_TYPE_NODES: Final = 2_000
 """The largest function of WASI 0.2 has under 200."""
 WASI: Final = {
-    "cli": ("environment", "exit", "run", "stderr", "stdin", "stdout", "terminal-input", "terminal-output")
-    + ("terminal-stderr", "terminal-stdin", "terminal-stdout"),
+    "cli": (
+        "environment",
+        "exit",
+        "run",
+        "stderr",
+        "stdin",
+        "stdout",
+        "terminal-input",
+        "terminal-output",
+        "terminal-stderr",
+        "terminal-stdin",
+        "terminal-stdout",
+    ),
     "clocks": ("monotonic-clock", "timezone", "wall-clock"),
     "filesystem": ("preopens", "types"),
     "http": ("outgoing-handler", "types"),
     "io": ("error", "poll", "streams"),
     "random": ("insecure", "insecure-seed", "random"),
-    "sockets": ("instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"),
+    "sockets": (
+        "instance-network",
+        "ip-name-lookup",
+        "network",
+        "tcp",
+        "tcp-create-socket",
+        "udp",
+        "udp-create-socket",
+    ),
 }
 """Interfaces of WASI 0.2 that a guest may import; every one is answered, none reaches network or files."""
 

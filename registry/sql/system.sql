@@ -35,7 +35,7 @@ GRANT USAGE, CREATE ON SCHEMA public TO alga_owner WITH GRANT OPTION
 
 -- name: is_migrated
 -- Whether there is anything here.
-SELECT to_regclass('public.service_credential') IS NOT NULL
+SELECT to_regclass('public.service_credential') IS NOT NULL AS is_migrated
 
 -- name: show_what_is_applied
 -- A process compares it with the migrations it was shipped with.

@@ -53,10 +53,10 @@ SIGNATURE = signing.encode_signature(signing.sign_bundle(statement(BOUND), KEY))
 
 
 def _publish(packed: bytes, signature: bytes) -> Verified:
-    """The checks of publish in their order."""
-    return signing.verify_bundle(
-        bundle.parse_signature(signature), bound=_bound(packed), keys=[publisher_key(KEY)], roots=(), now=NOW
-    )
+    """The checks of publish in their order: is it an archive, is the signature about it, does it hold."""
+    document = bundle.parse_signature(signature)
+    signing.check_subject(document, archive.read(io.BytesIO(packed)).content_hash)
+    return signing.verify_bundle(document, bound=_bound(packed), keys=[publisher_key(KEY)], roots=(), now=NOW)
 
 
 def _refused_as(packed: bytes, signature: bytes) -> ErrorCode:

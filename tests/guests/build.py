@@ -24,6 +24,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from tests.guests import bombs
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WORLD = ROOT / "schemas" / "wit"
@@ -69,10 +71,12 @@ def catalogue() -> dict[str, Guest]:
     guests = [
         *map(_core, sorted((HERE / "core").glob("*.wat"))),
         *map(_text, sorted((HERE / "component").glob("*.wat"))),
+        *(_bomb(name) for name in bombs.BOMBS),
         *(_whole_world(*world) for world in _worlds()),
         *(_javascript(path, flavour) for path in sorted((HERE / "js").glob("*.js")) for flavour in JAVASCRIPT_FLAVOURS),
         *(_javascript_in_older_world(world) for world in ("original", "first")),
-        *map(_python, sorted(path.parent for path in (HERE / "python").glob("*/app.py"))),
+        *(_python(f"{path.parent.name}-python", path.parent) for path in sorted((HERE / "python").glob("*/app.py"))),
+        *(_example(path.parent) for path in sorted((ROOT / "examples").glob("*/manifest.json"))),
     ]
     return {guest.name: guest for guest in guests}
 
@@ -145,15 +149,52 @@ def _javascript_in_older_world(world: str) -> Guest:
     return Guest(f"{world}-qjs", inputs, lambda out: _node_build(*arguments, "--out", out), name)
 
 
-def _python(project: Path) -> Guest:
+def _python(name: str, project: Path) -> Guest:
     sdk = ROOT / "sdk" / "python-guest" / "alga_guest"
 
     def build(out: Path) -> None:
-        command: list[str | Path] = [sys.executable, "-m", "alga_guest.build", "--project", project, "--out", out, "--wit", WORLD]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "alga_guest.build",
+            "--project",
+            project,
+            "--out",
+            out,
+            "--wit",
+            WORLD,
+        ]
         _run(command, {**os.environ, "PYTHONPATH": str(sdk.parent)})
 
     version = metadata.version("componentize-py")
-    return Guest(f"{project.name}-python", (project, sdk, WORLD), build, f"componentize-py {version}")
+    return Guest(name, (*_sources_of(project), sdk, WORLD), build, f"componentize-py {version}")
+
+
+def _example(project: Path) -> Guest:
+    """example-<folder>: what `alga build` makes of it."""
+    name = f"example-{project.name}"
+    if (project / "app.py").exists():
+        return _python(name, project)
+    sdk = ROOT / "sdk" / "js"
+    inputs = (*_sources_of(project), WORLD, sdk / "build.mjs", sdk / "package-lock.json", sdk / "src")
+    return Guest(name, inputs, lambda out: _node_build("--project", project, "--wit", WORLD, "--out", out), "qjs")
+
+
+def _sources_of(project: Path) -> tuple[Path, ...]:
+    """The author's files, without what builds and test runs leave beside them."""
+    made = {"dist", "node_modules"}
+    return tuple(path for path in sorted(project.iterdir()) if path.name not in made and path.suffix != ".zst")
+
+
+def _bomb(name: str) -> Guest:
+    """A module that is dear to compile, wrapped for the world."""
+
+    def build(out: Path) -> None:
+        module = out.with_suffix(".bomb")
+        module.write_bytes(bombs.BOMBS[name]())
+        _wrap(module, WORLD, "runner", out)
+
+    return Guest(name, (HERE / "bombs.py", WORLD), build, _wasm_tools())
 
 
 def _wrap(module: Path, wit: Path, world: str, out: Path) -> None:

@@ -16,7 +16,6 @@ from wasmtime import component as wasm
 
 from registry.compile import wit_check
 from schemas.errors import FleetError
-from schemas.ids import ContentHash
 from worker.executor.link import Codecs, Linkage
 from worker.executor.running import Scope
 
@@ -51,7 +50,7 @@ class Components:
         self._engine, self._scope, self._codecs = engine, scope, codecs
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
 
-    def load(self, content_hash: ContentHash, descriptor: int) -> None:
+    def load(self, content_hash: str, descriptor: int) -> None:
         """Deserialise from a descriptor and link; loading what is loaded changes nothing. Raises LoadRefused."""
         if content_hash in self._loaded:
             return

@@ -13,6 +13,7 @@ import time
 from ctypes import byref, c_uint64
 from typing import Any, Final
 
+import msgspec
 from wasmtime import Engine
 
 from schemas.errors import ErrorCode
@@ -21,10 +22,12 @@ from schemas.invocation import OutcomeKind
 from worker.executor import limits, native, traps
 from worker.executor.channel import Channel
 from worker.executor.components import Components, Loaded
+from worker.executor.crossing import Crossing, TooLarge, Unfit
 from worker.executor.engine import Ticker
+from worker.executor.plans import VALUE_BYTES
 from worker.executor.running import Running, Scope
 from worker.executor.traps import Ending
-from worker.executor.values import VALUE_BYTES, Codec, Crossing, TooLarge, Unfit
+from worker.executor.values import Codec
 from worker.frames import Done, Run
 
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
@@ -221,17 +224,18 @@ def _done(
     detail: str = "",
     recycle: bool = False,
 ) -> Done:
-    answered = isinstance(ended, GuestResponse)
-    return Done(
+    done = Done(
         invocation=run.invocation,
-        kind=OutcomeKind.COMPLETED if answered else ended.kind,
-        response=ended if answered else None,
-        code=None if answered else ended.code,
-        message="" if answered else ended.message,
-        recycle=recycle or (not answered and ended.recycle),
+        kind=OutcomeKind.COMPLETED,
         cpu_ms=cpu_ms,
         memory_mb=memory_mb,
         fuel=fuel,
         host_calls=host_calls,
+        recycle=recycle,
         detail=detail,
+    )
+    if isinstance(ended, GuestResponse):
+        return msgspec.structs.replace(done, response=ended)
+    return msgspec.structs.replace(
+        done, kind=ended.kind, code=ended.code, message=ended.message, recycle=recycle or ended.recycle
     )

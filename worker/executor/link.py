@@ -19,8 +19,9 @@ from registry.compile import wit_check
 from schemas.capability import INTERFACES, Function, Interface
 from schemas.errors import Unprocessable
 from worker.executor import answering, limits, native, traps, values
+from worker.executor.crossing import Crossing, TooLarge, Unfit
 from worker.executor.running import Running, Scope
-from worker.executor.values import Codec, Crossing, TooLarge, Unfit
+from worker.executor.values import Codec
 from worker.executor.wasi import resources
 from worker.executor.wasi import table as wasi_table
 
@@ -78,9 +79,7 @@ class Linkage:
         data = name.encode()
         kind = resources.kind_of(name)
         with wasm.ResourceType.host(kind) as type_:
-            _check(
-                native.add_resource(instance.ptr(), data, len(data), type_.ptr(), self._destructor, kind, None)
-            )
+            _check(native.add_resource(instance.ptr(), data, len(data), type_.ptr(), self._destructor, kind, None))
 
     def _enter(self, index: int, context: int, type_: int, args: int, count: int, results: int, _: int) -> int:
         """The guard. wasmtime calls it for every import of every guest."""
@@ -88,7 +87,7 @@ class Linkage:
             self._hosts[index](context, type_, args, count, results)
         except traps.GuestEnded as end:
             return native.error_new(end.line.encode()) or 0
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             return self._failed(type(error).__name__)
         return 0
 
@@ -96,7 +95,7 @@ class Linkage:
         try:
             if self._scope.running is not None:
                 resources.drop(self._scope.running, kind, rep)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             return self._failed(type(error).__name__)
         return 0
 

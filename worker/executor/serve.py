@@ -45,9 +45,7 @@ def serve(heirloom: Heirloom, sock: socket.socket, *, number: int, parent: int) 
     walls = confine.confine(number=number, parent=parent, start_threads=ticker.start)
     may_open = any(wall.startswith("landlock") for wall in walls)
     components = Components(heirloom.engine, scope, heirloom.codecs, may_open=may_open)
-    invoker = Invoker(
-        heirloom.engine, components, scope, heirloom.handler, ticker=ticker, channel=channel, statm=statm
-    )
+    invoker = Invoker(heirloom.engine, components, scope, heirloom.handler, ticker=ticker, channel=channel, statm=statm)
     channel.send(Ready(engine_fingerprint=heirloom.fingerprint, walls=(*heirloom.walls, *walls)))
     try:
         _answer_frames(channel, components, invoker)

@@ -92,9 +92,7 @@ def ending_of(text: str, run: Run) -> Ending:
 
 
 def late(run: Run) -> Ending:
-    return _limit(
-        ErrorCode.DEADLINE_EXCEEDED, f"the extension did not answer within its limit of {run.timeout_ms} ms"
-    )
+    return _limit(ErrorCode.DEADLINE_EXCEEDED, f"the extension did not answer within its limit of {run.timeout_ms} ms")
 
 
 def bad_response(problem: str) -> Ending:
@@ -108,9 +106,7 @@ def too_much_data() -> Ending:
 
 def _resource_ending(line: str, run: Run) -> Ending | None:
     if _MEMORY.fullmatch(line):
-        return _limit(
-            ErrorCode.GUEST_MEMORY, f"the extension needs more memory than its limit of {run.memory_mb} MiB"
-        )
+        return _limit(ErrorCode.GUEST_MEMORY, f"the extension needs more memory than its limit of {run.memory_mb} MiB")
     if _TABLE.fullmatch(line):
         return _limit(
             ErrorCode.GUEST_MEMORY, f"the extension needs tables of more than {limits.TABLE_ELEMENTS} elements"
@@ -120,7 +116,9 @@ def _resource_ending(line: str, run: Run) -> Ending | None:
     if line == TOO_MANY_HANDLES:
         return _limit(ErrorCode.GUEST_MEMORY, "the extension holds more handles than a store may have")
     if _UNREADABLE.fullmatch(line):
-        return Ending(OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_BAD_RESPONSE, "the extension passed a value that is none")
+        return Ending(
+            OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_BAD_RESPONSE, "the extension passed a value that is none"
+        )
     if line.endswith("fuel allocated for hostcalls has been exhausted"):
         return too_much_data()
     return None

@@ -240,6 +240,10 @@ async def test_going_back_and_withdrawn_versions_need_an_audited_override(regist
         "UPDATE extension_publisher_key SET not_before = now() + interval '1 day'",
         "UPDATE extension_publisher SET state = 'suspended'",
         "UPDATE extension_bundle SET key_id = NULL",
+        "UPDATE extension_bundle SET signature = NULL",
+        "UPDATE extension_bundle SET content_hash = 'sha256:' || repeat('0', 64)",
+        "UPDATE extension_version SET manifest_sha256 = repeat('0', 64)",
+        "UPDATE extension_publisher_key SET public_key = public_key || '\\x00'::bytea",
     ],
 )
 async def test_a_version_whose_key_is_not_good_any_more_is_not_installed(registry: Registry, statement: str) -> None:

@@ -192,6 +192,19 @@ async def test_bootstrap_before_the_migrations_says_so(empty: TestDatabase) -> N
         await migrate.bootstrap(empty.admin_dsn)
 
 
+async def test_a_process_refuses_a_database_that_is_behind_and_names_the_migration(
+    empty: TestDatabase, fresh_database: TestDatabase
+) -> None:
+    """Found at the start, not at the first request that needs the column."""
+    async with fresh_database.session() as admin:
+        await admin.execute("DELETE FROM _pogo_migration WHERE migration_id = '0005_pre_storage'")
+
+    for database, missing in ((empty, "6 migrations from 0001_pre_catalogue"), (fresh_database, "0005_pre_storage")):
+        with pytest.raises(Conflict, match=f"lacks .*{missing} on: run `alga migrate`"):
+            async with open_database(database.settings):
+                pass
+
+
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     """And a process that needs one says so at its start."""
     nowhere = "postgresql://nobody:nothing@127.0.0.1:1/none"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from worker.executor import traps
+from worker.executor.crossing import Resource
 from worker.executor.running import Running
-from worker.executor.values import Resource
 from worker.executor.wasi import resources
 
 

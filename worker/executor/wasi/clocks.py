@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from worker.executor.crossing import Resource, TooLarge
 from worker.executor.running import Running
-from worker.executor.values import Resource, TooLarge
 from worker.executor.wasi import resources
 
 STEP_NANOSECONDS: Final = 1_000_000

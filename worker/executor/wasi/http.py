@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from schemas.capability import Err, Ok
+from worker.executor.crossing import Resource
 from worker.executor.running import Running
-from worker.executor.values import Resource
 from worker.executor.wasi import resources
 
 MAX_FIELDS: Final = 256

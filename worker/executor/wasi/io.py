@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from schemas.capability import Err, Ok
 from worker.executor import traps
+from worker.executor.crossing import Resource
 from worker.executor.running import Running
-from worker.executor.values import Resource
 from worker.executor.wasi import resources
 
 WRITE_PERMIT_BYTES: Final = 64 * 1024

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from worker.executor.crossing import Resource
 from worker.executor.running import Running
-from worker.executor.values import Resource
 
 KINDS: Final = (
     "error",

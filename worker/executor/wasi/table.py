@@ -13,8 +13,8 @@ from schemas import wit_types
 from schemas.capability import Err
 from schemas.wit_types import FunctionType
 from worker.executor import traps, values
+from worker.executor.crossing import Resource, TooLarge, Unfit
 from worker.executor.running import Running
-from worker.executor.values import TooLarge, Unfit
 from worker.executor.wasi import cli, clocks, http, io, resources
 
 Found = Callable[[Running, FunctionType, list[Any]], Any]
@@ -23,7 +23,7 @@ DENIALS: Final = ("access-denied", "access", "HTTP-request-denied", "not-permitt
 """Words for "you may not", in the order they are looked for among an error's cases."""
 
 
-def _network(running: Running) -> values.Resource:
+def _network(running: Running) -> Resource:
     return resources.new(running, "network", None)
 
 
