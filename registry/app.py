@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from registry import certificates, kek
+from registry import certificates, housekeeping, kek
 from registry.archive import Caps
 from registry.building import Builder
 from registry.bundle_store import BundleStore, open_store
@@ -28,8 +28,11 @@ from registry.database import Database, open_database
 from registry.host import secrets as host_secrets
 from registry.host import storage as host_storage
 from registry.host import storage_v2 as host_storage_v2
+from registry.housekeeping import Job
+from registry.idempotency import Idempotency
 from registry.install_changes import Announcer
 from registry.kek import KeyRing
+from registry.ledger import REAP_ROWS, Ledger
 from registry.publish_requests import PublishRequests
 from registry.publishers import Publishers
 from registry.publishing import Publishing
@@ -51,6 +54,9 @@ from service.metrics import Metrics
 from service.tickets import Verifier
 
 log = structlog.get_logger()
+
+EXPIRED_AT_ONCE = 1_000
+"""A piece of so many expired rows or more: there may be others."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ async def open_registry(
         messaging = await stack.enter_async_context(Messaging.connect(settings.nats.url, name=name, role="registry"))
         await _declare(messaging)
         engines = Engines(database, store, messaging, tasks, clock, metrics)
-        await _serve(stack, settings, engines, secured)
+        await _serve(stack, settings, engines, secured, on_failure=on_failure)
         yield await stack.enter_async_context(probes.serve(settings.probe, metrics, _ready(messaging)))
 
 
@@ -139,7 +145,14 @@ async def _declare(messaging: Messaging) -> None:
     await messaging.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)
 
 
-async def _serve(stack: AsyncExitStack, settings: RegistrySettings, engines: Engines, secured: Secured) -> None:
+async def _serve(
+    stack: AsyncExitStack,
+    settings: RegistrySettings,
+    engines: Engines,
+    secured: Secured,
+    *,
+    on_failure: Callable[[], object] | None,
+) -> None:
     """Everything that answers, each ready when this returns."""
     messaging, database, clock = engines.messaging, engines.database, engines.clock
     secrets = Secrets(database, secured.kek_ring, clock, development=settings.secrets.development)
@@ -150,9 +163,21 @@ async def _serve(stack: AsyncExitStack, settings: RegistrySettings, engines: Eng
         "storage-v2": host_storage_v2.service(storage),
     }
     announcer = await Announcer.open(messaging, engines.tasks, clock)
+    ledger = Ledger(database, secured.verifier, clock, engines.metrics)
+    background = await stack.enter_async_context(TaskOwner(on_failure))
+    background.start(ledger.consume(messaging, asyncio.Event()), name="ledger")
+    housekeeping.start(_jobs(ledger, storage, Idempotency(database, clock)), background)
     await stack.enter_async_context(Serving(services, secured.verifier, engines.metrics).serving(messaging))
     await stack.enter_async_context(SecretRequests(secrets, announcer, clock).serving(messaging))
     await stack.enter_async_context(_publish_requests(settings, engines, secured).serving(messaging))
+
+
+def _jobs(ledger: Ledger, storage: Storage, idempotency: Idempotency) -> tuple[Job, ...]:
+    return (
+        Job(name="lost invocations", every_seconds=10, run=ledger.close_lost, full=REAP_ROWS),
+        Job(name="expired storage records", every_seconds=60, run=storage.reap, full=EXPIRED_AT_ONCE),
+        Job(name="expired idempotency keys", every_seconds=60, run=idempotency.reap, full=EXPIRED_AT_ONCE),
+    )
 
 
 def _publish_requests(settings: RegistrySettings, engines: Engines, secured: Secured) -> PublishRequests:

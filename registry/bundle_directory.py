@@ -42,16 +42,32 @@ class Written(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Measured:
+    """A stream on its way into a store: bounded, counted and hashed. Iterating raises TooLarge over `max_bytes`."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], max_bytes: int) -> None:
+        self._chunks, self._max_bytes = chunks, max_bytes
+        self._digest, self._size = hashlib.sha256(), 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            self._size += len(chunk)
+            if self._size > self._max_bytes:
+                raise TooLarge(f"the upload is over the limit of {self._max_bytes} bytes")
+            self._digest.update(chunk)
+            yield chunk
+
+    @property
+    def written(self) -> Written:
+        return Written(self._size, self._digest.hexdigest())
+
+
 def check_key(key: str) -> str:
     """Keys are ours, yet hold tenant and upload ids: segments of `[A-Za-z0-9._-]`, none of dots only."""
     dots_only = any(not segment.strip(".") for segment in key.split("/"))
     if len(key) > MAX_KEY_CHARACTERS or dots_only or not _KEY.fullmatch(key):
         raise Internal("a bundle store key is malformed", detail=f"key {key[:120]!r}")
     return key
-
-
-def over_limit(limit: int) -> TooLarge:
-    return TooLarge(f"the upload is over the limit of {limit} bytes")
 
 
 def conflict(key: str) -> Conflict:
@@ -76,19 +92,15 @@ class DirectoryStore:
 
     async def put_stream(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Written:
         path = self._writable_path(key)
-        digest, size = hashlib.sha256(), 0
+        measured = Measured(chunks, max_bytes)
         temporary, file = await _run(key, self._temporary)
         try:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > max_bytes:
-                    raise over_limit(max_bytes)
-                digest.update(chunk)
+            async for chunk in measured:
                 await _run(key, file.write, chunk)
             await _run(key, _publish, temporary, file, path, True)
         finally:
             await _run(key, _discard, temporary, file)
-        return Written(size, digest.hexdigest())
+        return measured.written
 
     async def get(self, key: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         return await _run(key, _read, self._path(key), max_bytes)

@@ -7,9 +7,8 @@ Owns the store's interface, the S3 form of it and the translation of botocore's 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -24,11 +23,11 @@ from registry.bundle_directory import (
     CHUNK_BYTES,
     MAX_OBJECT_BYTES,
     DirectoryStore,
+    Measured,
     Written,
     check_key,
     conflict,
     not_writable,
-    over_limit,
 )
 from schemas.errors import FleetError, Internal, Invalid, NotFound, TooLarge, Unavailable
 from service.settings import StoreSettings
@@ -149,29 +148,15 @@ class S3Store:
 
     async def put_stream(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Written:
         where = self._writable_at(key)
-        digest, size = hashlib.sha256(), 0
+        measured = Measured(chunks, max_bytes)
         upload = (await self._request("create_multipart_upload", where))["UploadId"]
-        parts: list[dict[str, Any]] = []
-        pending = bytearray()
-        try:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > max_bytes:
-                    raise over_limit(max_bytes)
-                digest.update(chunk)
-                pending += chunk
-                while len(pending) >= PART_BYTES:
-                    parts.append(await self._part(where, upload, len(parts) + 1, bytes(pending[:PART_BYTES])))
-                    del pending[:PART_BYTES]
-            if pending or not parts:
-                parts.append(await self._part(where, upload, len(parts) + 1, bytes(pending)))
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._abort, where, upload)
+            parts = [await self._part(where, upload, number, body) async for number, body in _parts(measured)]
             complete = {"UploadId": upload, "MultipartUpload": {"Parts": parts}}
             await self._request("complete_multipart_upload", where, **complete)
-        except BaseException:
-            with suppress(FleetError):
-                await self._request("abort_multipart_upload", where, UploadId=upload)
-            raise
-        return Written(size, digest.hexdigest())
+            undo.pop_all()
+        return measured.written
 
     async def get(self, key: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         data = bytearray()
@@ -221,6 +206,11 @@ class S3Store:
         answer = await self._request("upload_part", where, UploadId=upload, PartNumber=number, Body=body)
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
+    async def _abort(self, where: dict[str, str], upload: str) -> None:
+        """Parts of an upload that nobody completes cost storage; a store that is gone cannot be asked."""
+        with suppress(FleetError):
+            await self._request("abort_multipart_upload", where, UploadId=upload)
+
     async def _request(self, operation: str, where: dict[str, str], **arguments: Any) -> Any:
         """One S3 operation, repeated when the store was not reached or is busy; all that we use may be repeated."""
         async for attempt in AsyncRetrying(
@@ -240,6 +230,19 @@ class S3Store:
         if not self._writable:
             raise not_writable(key)
         return self._at(key)
+
+
+async def _parts(chunks: AsyncIterable[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    """Numbered parts as S3 wants them: all of one size but the last, and at least one."""
+    number, pending = 1, bytearray()
+    async for chunk in chunks:
+        pending += chunk
+        while len(pending) >= PART_BYTES:
+            yield number, bytes(pending[:PART_BYTES])
+            del pending[:PART_BYTES]
+            number += 1
+    if pending or number == 1:
+        yield number, bytes(pending)
 
 
 class _TakenError(Internal):

@@ -91,8 +91,9 @@ def encode_signature(signature: Signature) -> bytes:
 
 
 def check_subject(signature: Signature, content_hash: ContentHash) -> None:
-    """Whether a signature speaks about this archive at all: asked first, it keeps `verify_bundle` to one question and
-    a changed archive from being judged by its content. Raises Unprocessable (signature_invalid).
+    """Whether a signature speaks about this archive at all. Raises Unprocessable (signature_invalid).
+
+    Asked before anything in the archive is judged, it makes every changed archive one and the same refusal.
     """
     signed = bundle.parse_statement(bundle.decode_base64(signature.statement, field="statement")).content_hash
     if signed != content_hash:
@@ -321,7 +322,7 @@ def _corrupt() -> Iterator[None]:
         yield
     except FleetError as error:
         raise Corrupt(f"load record: {error.message}", detail=error.detail) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt("load record does not have the expected fields", detail=str(error)) from error
 
 

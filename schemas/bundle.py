@@ -120,7 +120,7 @@ def parse_statement(data: bytes) -> Statement:
     """The statement behind canonical bytes; refused unless re-encoding gives the same bytes."""
     try:
         statement = msgspec.json.decode(data, type=Statement)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _unsigned("the signed statement is not a JSON object of the expected strings") from error
     if statement.canonical() != data:
         raise _unsigned("the signed statement is not in canonical form")
@@ -138,7 +138,7 @@ def parse_signature(data: bytes | str) -> Signature:
         raise _unsigned(f"signature document is {len(raw)} bytes, not 1 to {MAX_SIGNATURE_BYTES}")
     try:
         return msgspec.json.decode(raw, type=Signature)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _unsigned(
             "signature document does not have the fields statement, algorithm, key_id, signature"
         ) from error

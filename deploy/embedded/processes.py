@@ -81,13 +81,11 @@ async def start(
         fleet = Fleet(engines, keys, operator_key, "", {})
         gateway_port = _gateway_port(engines, options)
         fleet.gateway_url = f"http://{ports.HOST}:{gateway_port}"
-        names = ["registry", *(f"worker-{number}" for number in range(1, options.workers + 1)), "gateway"]
-        for name in names:
-            on_progress(f"starting {name}")
-            process = _process(fleet, name, options, gateway_port)
-            await process.server.start()
-            running.push_async_callback(process.server.stop)
-            fleet.processes[name] = process
+        workers = [f"worker-{number}" for number in range(1, options.workers + 1)]
+        # The registry process first: it makes the streams and buckets that the others need.
+        for names in (["registry"], [*workers, "gateway"]):
+            on_progress(f"starting {', '.join(names)}")
+            await asyncio.gather(*(_start(fleet, name, options, gateway_port, running) for name in names))
         yield fleet
 
 
@@ -96,6 +94,13 @@ async def add_worker(fleet: Fleet, number: int, options: Options = Options()) ->
     process = _process(fleet, f"worker-{number}", options, 0)
     await process.server.start()
     return process
+
+
+async def _start(fleet: Fleet, name: str, options: Options, gateway_port: int, running: AsyncExitStack) -> None:
+    process = _process(fleet, name, options, gateway_port)
+    running.push_async_callback(process.server.stop)
+    await process.server.start()
+    fleet.processes[name] = process
 
 
 async def _prepare(engines: Stack) -> str:

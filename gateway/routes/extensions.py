@@ -30,6 +30,8 @@ ALIAS = "/api/ext-proxy/"
 ADMISSION_SECONDS = 10.0
 """For all that comes before the call; the call itself then has the install's own timeout."""
 MAX_REFERENCE_CHARACTERS = 400
+_ANYTHING = r"(?:/[\s\S]*)?"
+"""The router matches the decoded path, line breaks and all; what counts is the raw one, which is read below."""
 _BODILESS_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -53,8 +55,8 @@ class _Wanted(NamedTuple):
 
 
 def add(app: web.Application) -> None:
-    app.router.add_route("*", DIRECT + "{extension}{path:(?:/.*)?}", serve)
-    app.router.add_route("*", ALIAS + "{extension}{path:(?:/.*)?}", serve_alias)
+    app.router.add_route("*", DIRECT + "{extension}{path:" + _ANYTHING + "}", serve)
+    app.router.add_route("*", ALIAS + "{extension}{path:" + _ANYTHING + "}", serve_alias)
 
 
 async def serve(request: web.Request) -> web.StreamResponse:

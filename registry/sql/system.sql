@@ -39,7 +39,7 @@ SELECT to_regclass('public.service_credential') IS NOT NULL AS is_migrated
 
 -- name: show_what_is_applied
 -- A process compares it with the migrations it was shipped with.
-GRANT SELECT ON _pogo_migration TO alga_app, alga_system
+GRANT SELECT ON _pogo_migration TO PUBLIC
 
 -- name: applied_migrations
 -- What has been applied; the table itself is missing where nothing was ever migrated.

@@ -112,6 +112,8 @@ DOCUMENTS = {
     "one MiB": b'{"statement":"' + b"A" * (1 << 20) + b'"}',
     "not JSON": b"signature",
     "an array": b"[]",
+    "deeply nested": b'{"x":' + b"[" * 60_000,
+    "not UTF-8": b'{"\xe3":1}',
     "without fields": b"{}",
     "with another field": SIGNATURE[:-1] + b',"trusted":true}',
     "empty signature": _document(signature=""),

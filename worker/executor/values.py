@@ -101,13 +101,15 @@ def compile_codec(function: wit_types.FunctionType) -> Codec:
 
 def check_layout() -> None:
     """Refuse a wasmtime whose value layout is not the one this file packs; called once at start."""
-    value = ffi.wasmtime_component_val_t
+    value: Any = ffi.wasmtime_component_val_t
+    variant: Any = ffi.wasmtime_component_valvariant_t
+    result: Any = ffi.wasmtime_component_valresult_t
     facts = (
         ctypes.sizeof(value) == VALUE_BYTES,
         value.of.offset == PAYLOAD_OFFSET,
         ctypes.sizeof(ffi.wasmtime_component_valrecord_entry_t) == FIELD_BYTES,
-        ffi.wasmtime_component_valvariant_t.val.offset == 16,
-        ffi.wasmtime_component_valresult_t.val.offset == 8,
+        variant.val.offset == 16,
+        result.val.offset == 8,
         ffi.WASMTIME_COMPONENT_U8.value == 2,
     )
     if not all(facts):

@@ -21,7 +21,7 @@
   (core module $endless
     (func (export "destructor") (param i32) (loop $for_ever (br $for_ever))))
   (core instance $endless (instantiate $endless))
-  (type $held (resource (rep i32) (dtor (func $endless "destructor"))))
+  (type $held (resource (rep i32) (dtor (core func $endless "destructor"))))
   (core func $new (canon resource.new $held))
   (core func $drop (canon resource.drop $held))
   (core module $main
@@ -44,5 +44,5 @@
   (alias core export $main "cabi_realloc" (core func $realloc))
   (alias core export $main "handler" (core func $handler))
   (func $lifted (param "request" $request) (result $response)
-    (canon lift (core func $handler) (memory $memory) (realloc $realloc)))
+    (canon lift (core func $handler) (memory (core memory $memory)) (realloc (core func $realloc))))
   (export "handler" (func $lifted)))

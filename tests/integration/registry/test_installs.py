@@ -373,6 +373,7 @@ async def test_schedules_move_to_the_endpoint_of_the_new_version_or_stop_the_upd
 
     async with registry.database.session() as session:
         row = await session.fetchrow("SELECT enabled, next_run_at, last_error FROM tenant_extension_schedule")
+    assert row is not None
     assert (row["enabled"], row["next_run_at"]) == (False, None)
     assert "GET /hello" in row["last_error"]
 

@@ -110,7 +110,7 @@ async def test_an_owner_who_is_no_superuser_can_migrate(postgres_server: Postgre
 
 
 async def test_a_migration_that_fails_leaves_no_trace_and_is_named(
-    empty: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of a migration would be worse than none."""
     for file in migrate.DIRECTORY.glob("*.sql"):
@@ -123,12 +123,12 @@ async def test_a_migration_that_fails_leaves_no_trace_and_is_named(
     monkeypatch.setattr(migrate, "DIRECTORY", tmp_path)
 
     with pytest.raises(Internal, match="9999_pre_breaks") as caught:
-        await apply_migrations(empty)
+        await apply_migrations(fresh_database)
 
     assert "nowhere" in (caught.value.detail or "")
-    async with empty.session() as admin:
+    async with fresh_database.session() as admin:
         assert await admin.fetchval("SELECT to_regclass('half')") is None
-    async with open_database(empty.settings) as database:
+    async with open_database(fresh_database.settings) as database:
         await database.check()
 
 

@@ -53,6 +53,7 @@ class Space:
                 WHERE extension_install_id = $1::uuid""",
                 self.install,
             )
+        assert stored is not None
         usage = await self.storage.usage(self.tenant, self.install)
         assert (usage.bytes_used, usage.keys, usage.namespaces) == (
             stored["bytes"],

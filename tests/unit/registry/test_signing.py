@@ -162,7 +162,9 @@ def test_a_load_record_whose_author_does_not_hold_is_corrupt(changes: dict[str, 
         _load(signing.sign_load_record(record, BUILD_KEY))
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"null", b"\xff" * 40, b"[" * 100_000, b" " * 300_000])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"null", b"\xff" * 40, b'{"x":' + b"[" * 100_000, b'{"\xe3":1}', b" " * 300_000]
+)
 def test_bytes_that_are_no_load_record_are_corrupt(data: bytes) -> None:
     """Whatever the store hands out."""
     with pytest.raises(Corrupt):

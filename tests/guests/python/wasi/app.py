@@ -4,6 +4,7 @@ Each answers {"reached": what} or {"refused": the error's class and text}; the f
 for clock, randomness and standard output.
 """
 
+import encodings.idna  # noqa: F401 - what getaddrinfo wants has to be there when the component is made
 import os
 import random
 import socket
