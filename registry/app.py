@@ -55,7 +55,7 @@ from service.tickets import Verifier
 
 log = structlog.get_logger()
 
-EXPIRED_AT_ONCE = 1_000
+EXPIRED_AT_ONCE = 100
 """A piece of so many expired rows or more: there may be others."""
 
 

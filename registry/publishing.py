@@ -29,7 +29,7 @@ from registry.publishers import Publisher, Publishers, PublisherState
 from registry.signing import Bound, PublisherKey, Verified
 from schemas import bundle, ids
 from schemas import manifest as manifests
-from schemas.bundle import COMPONENT_PATH
+from schemas.bundle import COMPONENT_PATH, Signature
 from schemas.call import CallContext, Deadline, Principal, PrincipalKind
 from schemas.errors import (
     Conflict,
@@ -99,12 +99,15 @@ class Publishing:
     ) -> Published:
         read = await asyncio.to_thread(archive.read, file, caps=self._caps)
         check_declared(request, read)
+        signature = _signature(request)
+        # Before the manifest is looked at: what was changed after signing is a bad signature, whatever it broke.
+        signing.check_subject(signature, read.content_hash)
         manifest = manifests.parse(read.manifest)
         check_manifest(manifest, read)
         await self._check_owner(publisher, manifest)
         step("verifying the signature")
         now = self._now()
-        verified = await self._verify(request, publisher, manifest, read, now)
+        verified = await self._verify(signature, publisher, manifest, read, now)
         await self._bundles.check_new(manifest, read.content_hash)
         build = None
         if read.component is not None:
@@ -148,13 +151,8 @@ class Publishing:
             raise Forbidden(f"the name {manifest.name} belongs to another publisher")
 
     async def _verify(
-        self, request: PublishRequest, publisher: Publisher, manifest: Manifest, read: Archive, now: datetime
+        self, signature: Signature, publisher: Publisher, manifest: Manifest, read: Archive, now: datetime
     ) -> Verified:
-        signature = bundle.parse_signature(request.signature_text or "")
-        if request.algorithm is not None and request.algorithm != signature.algorithm:
-            raise _unsigned(
-                f"signature.algorithm is {request.algorithm[:40]!r}, the document's {signature.algorithm[:40]!r}"
-            )
         key = await self._publishers.find_key(signature.key_id)
         keys: tuple[PublisherKey, ...] = () if key is None else (key,)
         bound = Bound(
@@ -251,6 +249,17 @@ def check_manifest(manifest: Manifest, read: Archive) -> None:
 def memory_mb_of(manifest: Manifest) -> int:
     """With how much memory its component may start: what it asks for, else the default of every install."""
     return manifest.limits.memory_mb or Limits().memory_mb
+
+
+def _signature(request: PublishRequest) -> Signature:
+    if request.signature_text is None:
+        raise _unsigned("a signature is required: signature.text is the SIGNATURE document")
+    signature = bundle.parse_signature(request.signature_text)
+    if request.algorithm is not None and request.algorithm != signature.algorithm:
+        raise _unsigned(
+            f"signature.algorithm is {request.algorithm[:40]!r}, the document's {signature.algorithm[:40]!r}"
+        )
+    return signature
 
 
 def _audited(request: PublishRequest) -> TenantId:

@@ -28,7 +28,7 @@ from schemas.errors import Conflict, Unavailable
 
 DATABASE = "postgres"
 OPERATOR_KEY_FILE = "operator.key"
-READY_SECONDS = 60.0
+READY_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,8 @@ def _particular(fleet: Fleet, role: str, directory: Path, gateway_port: int, opt
 
 def _ready(url: str) -> Callable[[int], Awaitable[bool]]:
     async def is_ready(_pid: int) -> bool:
+        # A starting process needs the core more than its probe does.
+        await asyncio.sleep(READY_POLL_SECONDS)
         try:
             timeout = aiohttp.ClientTimeout(total=2)
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:

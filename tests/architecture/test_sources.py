@@ -22,7 +22,9 @@ def _offenders(pattern: str, allowed: tuple[str, ...], *packages: str) -> list[s
 
 def test_subjects_are_spelled_only_in_schemas_subjects() -> None:
     """A subject written twice is a subject misquoted once."""
-    pattern = r"""["']f?ext\.(exec|worker|cancel|host|intake|publish|precompile|event|due|schedule|record|log|control)"""
+    pattern = (
+        r"""["']f?ext\.(exec|worker|cancel|host|intake|publish|precompile|event|due|schedule|record|log|control)"""
+    )
     assert _offenders(pattern, ("schemas/subjects.py", "deploy/nats/accounts.py"), *PACKAGES) == []
 
 
@@ -39,7 +41,9 @@ def test_web_servers_live_in_the_gateway_and_the_probes() -> None:
 
 def test_nothing_is_mocked() -> None:
     """Tests run against real engines, or not at all."""
-    assert _offenders(r"unittest\.mock|MagicMock|monkeypatch\.setattr", ("tests/architecture/",), *PACKAGES, "tests") == []
+    assert (
+        _offenders(r"unittest\.mock|MagicMock|monkeypatch\.setattr", ("tests/architecture/",), *PACKAGES, "tests") == []
+    )
 
 
 def test_no_source_file_outgrows_its_noun() -> None:

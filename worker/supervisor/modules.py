@@ -21,7 +21,7 @@ from registry.bundle_store import ReadableStore
 from registry.signing import BuildKeys
 from schemas import bundle
 from schemas.bundle import LoadRecord
-from schemas.errors import Corrupt, FleetError, NotFound, Unavailable
+from schemas.errors import Corrupt, FleetError, NotFound, TooLarge, Unavailable
 from schemas.ids import ContentHash
 from service.clock import Clock
 from service.lifecycle import TaskOwner
@@ -181,14 +181,14 @@ class Modules:
             raise Unavailable("the extension's code is not available", retry_after_seconds=5.0) from error
 
     async def _fetch(self, content_hash: ContentHash) -> Module:
-        raw = await self._store.get(
-            bundle.load_record_key(self._fingerprint, content_hash), max_bytes=signing.MAX_LOAD_RECORD_BYTES
-        )
         try:
+            raw = await self._store.get(
+                bundle.load_record_key(self._fingerprint, content_hash), max_bytes=signing.MAX_LOAD_RECORD_BYTES
+            )
             record = self._verify(raw, content_hash)
-        except Corrupt as error:
+        except (Corrupt, TooLarge) as error:
             self._found_damage("record", content_hash, error)
-            raise
+            raise Corrupt("the load record of the extension's code does not verify") from error
         try:
             descriptor = await self._copy(record, content_hash)
         except Corrupt as error:

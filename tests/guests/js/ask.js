@@ -9,7 +9,7 @@
  *
  * Steps: {"ask": [interface, function, args]}, {"trap": true}, {"throw": text}, {"loop": true}, {"grow": true},
  * {"burn": turns}, {"status": n}, {"headers": {…}}, {"body": text}, {"bodySize": bytes}, {"log": text}, {"print": text},
- * {"repeat": n, "steps": [...]}. Bytes travel as {"base64": text}; where bytes are due, a string is taken as UTF-8.
+ * {"now": true}, {"repeat": n, "steps": [...]}. Bytes travel as {"base64": text}; where bytes are due, a string is taken as UTF-8.
  */
 
 import * as clients from "alga:extension/clients";
@@ -89,6 +89,7 @@ function play(steps) {
 
 function take(step, results, answer) {
   if (step.ask) results.push(ask(...step.ask));
+  if (step.now) results.push({ now: Date.now(), random: Math.random() });
   if (step.log !== undefined) logging.logInfo(step.log);
   if (step.print !== undefined) console.log(step.print);
   if (step.status !== undefined) answer.status = step.status;

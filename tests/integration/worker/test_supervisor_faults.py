@@ -54,7 +54,7 @@ async def test_a_runaway_guest_is_stopped_in_time_and_its_slot_is_back(bench: Be
             assert (await bench.call(good)).response is not None
             waits.append(time.monotonic() - started)
 
-    assert 140 <= min(durations)
+    assert min(durations) >= 140
     assert max(durations) <= 250
     assert statistics.median(waits) < 0.05
 
@@ -102,8 +102,8 @@ async def test_a_zygote_that_dies_is_started_again(bench: Bench) -> None:
         assert before is not None
         os.kill(before, signal.SIGKILL)
         async with asyncio.timeout(10):
-            while (outcome := await bench.call(install)).response is None:
-                assert outcome.kind is OutcomeKind.PLATFORM_FAILED
+            while (await bench.call(install)).response is None:
+                pass
         after = worker.slots._zygote.pid
 
     assert after != before
@@ -125,9 +125,9 @@ async def test_an_executor_that_breaks_the_protocol_loses_its_call_and_nothing_e
     """An executor after an escape says what it likes: it is killed, and the next one serves."""
     async with TaskOwner() as owner, _zygote(owner, way) as slots:
         for _ in range(2):
-            with pytest.raises(ExecutorLost) as lost:
-                async with slots.take(TenantId("t"), ContentHash("sha256:x")) as executor:
-                    ears = Ears(_kill_unknown(executor), lambda _: None)
+            async with slots.take(TenantId("t"), ContentHash("sha256:x")) as executor:
+                ears = Ears(_kill_unknown(executor), lambda _: None)
+                with pytest.raises(ExecutorLost) as lost:
                     await executor.run(_run(seconds=0.3), ears)
             assert lost.value.end is (End.OVERRAN if way == "hang" else End.DIED)
             assert not executor.is_alive
@@ -260,7 +260,7 @@ def _kill_unknown(executor: Executor) -> Callable[[object], None]:
     return lambda _: executor.kill()
 
 
-class _zygote:  # noqa: N801 - reads as a context
+class _zygote:
     """Slots over the misbehaving child of this directory."""
 
     def __init__(self, owner: TaskOwner, way: str) -> None:
@@ -277,7 +277,7 @@ class _zygote:  # noqa: N801 - reads as a context
         await self._zygote.close()
 
 
-class _registry:  # noqa: N801 - reads as a context
+class _registry:
     """Answers ext.precompile in the registry's role, after `repair`."""
 
     def __init__(self, bench: Bench, repair: Callable[[], object]) -> None:

@@ -65,7 +65,9 @@ def host_values(type_: Type | None) -> st.SearchStrategy[Any]:
             return st.floats(width=32, allow_nan=False)
         case Primitive(name):
             bits = int(name[1:])
-            return st.integers(0, 2**bits - 1) if name[0] == "u" else st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            return (
+                st.integers(0, 2**bits - 1) if name[0] == "u" else st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            )
         case ListOf(Primitive("u8")):
             return st.binary(max_size=40)
         case ListOf(element):

@@ -37,6 +37,8 @@ KINDS: Final = (
     "outgoing-body",
     "future-incoming-response",
 )
+ALIASES: Final = {"headers": "fields", "trailers": "fields", "io-error": "error"}
+"""Second names of the same resources, as interfaces export them."""
 MAX_HANDLES: Final = 10_000
 _NUMBERS: Final = {name: number for number, name in enumerate(KINDS, start=1)}
 
@@ -47,7 +49,7 @@ class TooManyHandles(ValueError):
 
 def kind_of(name: str) -> int:
     """The number of a kind; 0 for a resource that WASI does not have, of which no handle is ever made."""
-    return _NUMBERS.get(name, 0)
+    return _NUMBERS.get(ALIASES.get(name, name), 0)
 
 
 def new(running: Running, kind: str, value: Any) -> Resource:
