@@ -8,21 +8,28 @@ from typing import Any
 
 import click
 
-from schemas.errors import FleetError, Internal, Unavailable
+from cli.next_steps import NEXT_STEPS
+from schemas.errors import Corrupt, DeadlineExceeded, ErrorCode, FleetError, Internal, Unavailable
+
+OURS = (Internal, Unavailable, DeadlineExceeded, Corrupt)
+"""What the person at the terminal cannot mend by asking differently: exit code 1."""
 
 COMMANDS = {
     "build": "cli.build",
     "call": "cli.call",
     "create": "cli.create",
     "dev": "cli.dev",
+    "doctor": "cli.doctor",
     "events": "cli.processes",
     "extension": "cli.extension",
     "gateway": "cli.processes",
+    "grant": "cli.grant",
     "install": "cli.install",
     "key": "cli.key",
     "keygen": "cli.keygen",
     "logs": "cli.logs",
     "migrate": "cli.migrate",
+    "new": "cli.create",
     "pack": "cli.pack",
     "publish": "cli.publish",
     "publisher": "cli.publisher",
@@ -62,6 +69,9 @@ def main(arguments: list[str] | None = None) -> Any:
         return alga.main(arguments, standalone_mode=True)
     except FleetError as error:
         sys.exit(_tell(error))
+    except OSError as error:
+        print(f"{error.filename or 'a file'}: {error.strerror or 'cannot be read or written'}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _tell(error: FleetError) -> int:
@@ -74,14 +84,18 @@ def _tell(error: FleetError) -> int:
         print(f"  try again in {error.retry_after_seconds:.0f} s", file=sys.stderr)
     if error.detail:
         print(f"  {error.detail}", file=sys.stderr)
-    return 1 if isinstance(error, Internal | Unavailable) else 2
+    if error.code is not ErrorCode.INVALID_REQUEST:
+        print(f"  next: {NEXT_STEPS[error.code]}", file=sys.stderr)
+    return 1 if isinstance(error, OURS) else 2
 
 
 def _problems(error: FleetError) -> list[str]:
+    """One line for each problem that the message itself does not say."""
     problems = error.extra.get("problems")
     if not isinstance(problems, list):
         return []
-    return [f"{found['path']}: {found['message']}" for found in problems if isinstance(found, dict)]
+    lines = [f"{found['path']}: {found['message']}" for found in problems if isinstance(found, dict)]
+    return [line for line in lines if line != error.message]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tenacity
 
 from cli.connection import Connection, key_for
 from schemas import errors, headers
-from schemas.errors import FleetError, Unavailable
+from schemas.errors import ErrorCode, FleetError, Unavailable
 
 CONNECT_ATTEMPTS = 4
 CONNECT_SECONDS = 5.0
@@ -44,6 +44,9 @@ class Client:
         data = b"" if body is None else orjson.dumps(body)
         return await self.send("POST", path, data=data, params=params, sent={"content-type": "application/json"})
 
+    async def put(self, path: str, body: Any) -> Any:
+        return await self.send("PUT", path, data=orjson.dumps(body), sent={"content-type": "application/json"})
+
     async def send(
         self,
         method: str,
@@ -54,9 +57,9 @@ class Client:
         sent: Mapping[str, str] | None = None,
     ) -> Any:
         """The decoded JSON answer; None for an empty one. Raises the FleetError of the answer's code."""
-        status, _, body = await self.exchange(method, path, data=data, params=params, sent=sent)
+        status, received, body = await self.exchange(method, path, data=data, params=params, sent=sent)
         if status >= 400:
-            raise _failure(status, body)
+            raise _failure(status, received, body)
         return orjson.loads(body) if body else None
 
     async def exchange(
@@ -94,10 +97,21 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def _failure(status: int, body: bytes) -> FleetError:
+def code_of(body: bytes) -> ErrorCode | None:
+    """The code in an error body of ours; None for anything else, such as a guest's own answer."""
+    try:
+        return ErrorCode(orjson.loads(body)["error"]["code"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _failure(status: int, received: Mapping[str, str], body: bytes) -> FleetError:
+    """The FleetError that an answer of 400 and up describes."""
+    wait = received.get("retry-after", "")
     try:
         error = orjson.loads(body)["error"]
         extra = {name: value for name, value in error.items() if name not in ("code", "message")}
-        return errors.from_code(error["code"], error["message"], extra=extra)
+        seconds = float(wait) if wait.isdigit() else None
+        return errors.from_code(error["code"], error["message"], retry_after_seconds=seconds, extra=extra)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return errors.Internal(f"the gateway answered {status} without an error of ours")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -16,6 +18,8 @@ from service import environ
 DEFAULT_DATA = Path(".data")
 DEV_FILE = "dev.json"
 DEFAULT_TIMEOUT_SECONDS = 150.0
+MAX_TIMEOUT_SECONDS = 3600.0
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,400}", re.ASCII)
 
 
 class DevKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +27,7 @@ class DevKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     tenant: str
+    publisher: str = "Alga Examples"
     operator_key: str
     publisher_key: str
     tenant_key: str
@@ -45,7 +50,13 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--base-url", "--url", "base_url", help="Gateway address [ALGA_API_BASE_URL].")
     @click.option("--api-key", "--apikey", "api_key", help="API key [ALGA_API_KEY].")
     @click.option("--tenant", "--tenant-id", "tenant", help="Tenant the key must belong to [ALGA_TENANT_ID].")
-    @click.option("--timeout", "timeout_seconds", type=float, default=DEFAULT_TIMEOUT_SECONDS, help="Seconds to wait.")
+    @click.option(
+        "--timeout",
+        "timeout_seconds",
+        type=click.FloatRange(0, MAX_TIMEOUT_SECONDS, min_open=True),
+        default=DEFAULT_TIMEOUT_SECONDS,
+        help="Seconds to wait.",
+    )
     @click.option("--data", type=click.Path(path_type=Path), help="Data directory of `alga dev`.")
     @functools.wraps(command)
     def wrapped(
@@ -91,9 +102,20 @@ def _resolve(
         raise Invalid("no API key: give --api-key, set ALGA_API_KEY, or start `alga dev` here")
     if key is None and named is None and dev is not None:
         named = dev.tenant
+    _check(url, key, named)
     return Connection(
         base_url=url.rstrip("/"), api_key=key or "", tenant=named, timeout_seconds=timeout_seconds, dev=dev
     )
+
+
+def _check(url: str, key: str | None, tenant: str | None) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Invalid(f"--base-url must be an address such as https://alga.example.com, not {url[:80]!r}")
+    if key is not None and not _VISIBLE.fullmatch(key):
+        raise Invalid(f"--api-key must be 1 to 400 visible ASCII characters; this one has {len(key)} characters")
+    if tenant is not None and not _VISIBLE.fullmatch(tenant):
+        raise Invalid(f"--tenant must be 1 to 400 visible ASCII characters, not {tenant[:80]!r}")
 
 
 def key_for(connection: Connection, kind: str) -> str:

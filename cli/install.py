@@ -8,16 +8,17 @@ from typing import Any
 import click
 import orjson
 
-from cli import client, connection
+from cli import client, connection, references
 from cli.client import Client
 from cli.connection import Connection
-from cli.output import emit, json_option
+from cli.output import emit, json_option, say
 from schemas.errors import Invalid
+from service import environ
 
 
 @click.command()
 @click.argument("extension")
-@click.option("--version", required=True, help="Exact version, or X.Y.* for the highest published one.")
+@click.option("--version", help="Exact version, or X.Y.* for the highest published one [ALGA_EXTENSION_VERSION].")
 @click.option("--grant", "grants", multiple=True, help="Capability to approve; may be repeated.")
 @click.option("--grant-all", is_flag=True, help="Approve all that the manifest asks for.")
 @click.option("--egress", multiple=True, help="Host that http.fetch may reach; may be repeated.")
@@ -28,7 +29,7 @@ from schemas.errors import Invalid
 @connection.options
 def install(
     extension: str,
-    version: str,
+    version: str | None,
     grants: tuple[str, ...],
     grant_all: bool,
     egress: tuple[str, ...],
@@ -38,30 +39,44 @@ def install(
     as_json: bool,
     connection: Connection,
 ) -> None:
-    """Install EXTENSION (its registry id) for the key's tenant."""
-    body: dict[str, Any] = {"registryId": extension, "version": version}
-    if grant_all or grants:
-        body["grants"] = "manifest" if grant_all else list(grants)
-    if egress:
-        body["egress"] = list(egress)
+    """Install EXTENSION (its registry id) for the key's tenant; with --update its name will do."""
+    version = version or environ.get("ALGA_EXTENSION_VERSION")
+    if version is None:
+        raise Invalid("--version is missing: give it, or set ALGA_EXTENSION_VERSION")
+    body: dict[str, Any] = {"registryId": extension, "version": version, **consent(grants, grant_all, egress)}
     if config_file is not None:
         body["config"] = _object(config_file)
-    emit(client.run(perform(connection, body, parse_secrets(secrets), update=update)), as_json=as_json)
+    data = client.run(perform(connection, body, parse_secrets(secrets), update=update))
+    warn_if_pending(data)
+    emit(data, as_json=as_json)
+
+
+def consent(grants: tuple[str, ...], grant_all: bool, egress: tuple[str, ...]) -> dict[str, Any]:
+    """What the options say about grants, as the API wants it. Nothing said leaves it to the platform."""
+    if grants and grant_all:
+        raise Invalid("--grant and --grant-all exclude each other")
+    said: dict[str, Any] = {}
+    if grants or grant_all:
+        said["grants"] = "manifest" if grant_all else list(grants)
+    if egress:
+        said["egress"] = list(egress)
+    return said
+
+
+def warn_if_pending(data: dict[str, Any]) -> None:
+    if data.get("status") == "pending":
+        say(f"nothing runs yet: approve with `alga grant {data['registryId']} --grant-all`, or name each --grant")
 
 
 async def perform(connection: Connection, body: dict[str, Any], secrets: dict[str, str], *, update: bool) -> Any:
     """Install or update, then set the secrets; the answer's data."""
     async with Client.open(connection) as session:
-        answer = await session.post(f"/api/v1/extensions/{'update' if update else 'install'}", body)
-        data = answer["data"]
+        registry = await references.registry_id(session, body["registryId"])
+        sent = {**body, "registryId": registry}
+        answer = await session.post(f"/api/v1/extensions/{'update' if update else 'install'}", sent)
+        data: dict[str, Any] = answer["data"]
         if secrets:
-            install_id = data.get("installId") or body["registryId"]
-            await session.send(
-                "PUT",
-                f"/api/v1/extensions/installs/{install_id}/secrets",
-                data=orjson.dumps({"set": secrets}),
-                sent={"content-type": "application/json"},
-            )
+            await session.put(f"{references.install_path(registry)}/secrets", {"set": secrets})
     return data
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cli.output import emit, json_option
+from deploy.embedded.directory import write_private
 from registry import key_pairs
 from schemas.errors import Conflict
 
@@ -21,7 +22,6 @@ def keygen(path: Path, as_json: bool) -> None:
         if existing.exists():
             raise Conflict(f"{existing} exists; a key is never overwritten")
     pair = key_pairs.generate()
-    path.touch(mode=0o600)
-    path.write_bytes(pair.private_pem)
+    write_private(path, pair.private_pem)
     public.write_bytes(pair.public_pem)
     emit({"private_key": str(path), "public_key": str(public), "key_id": pair.key_id}, as_json=as_json)

@@ -11,14 +11,17 @@ from cli.client import Client
 from cli.connection import Connection
 from cli.output import emit, json_option
 
+MAX_ROWS = 100
+"""What the gateway gives on one page."""
+
 
 @click.command()
 @click.argument("extension", required=False)
-@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, show_default=True)
 @json_option
 @connection.options
 def logs(extension: str | None, limit: int, as_json: bool, connection: Connection) -> None:
-    """Invocations of the key's tenant, of EXTENSION (registry id) where given."""
+    """Invocations of the key's tenant, of EXTENSION (any id, or its name) where given."""
     answer = client.run(_list(connection, extension, limit))
     emit(answer, as_json=as_json, text="\n".join(_line(row) for row in answer["items"]) or "no invocations yet")
 

@@ -41,21 +41,27 @@ def publish(
     connection: Connection,
 ) -> None:
     """Publish SOURCE, a built project or a bundle.tar.zst, and install the resolved version."""
+    consent, known_secrets = install.consent(grants, grant_all, egress), install.parse_secrets(secrets)
     bundle = prepare(source, key, connection)
     published = client.run(upload(connection, bundle))
     for warning in published.get("warnings", ()):
         say(f"warning: {warning}")
     if not no_install:
-        body: dict[str, Any] = {"registryId": published["extension"]["id"], "version": published["version"]["version"]}
-        if grant_all or grants:
-            body["grants"] = "manifest" if grant_all else list(grants)
-        if egress:
-            body["egress"] = list(egress)
-        published["install"] = client.run(
-            install_or_update(connection, body, install.parse_secrets(secrets), update=force)
-        )
-    name, version = published["extension"]["name"], published["version"]["version"]
-    emit(published, as_json=as_json, text=f"published {name} {version} sha256:{published['contentHash']}")
+        body = {"registryId": published["extension"]["id"], "version": published["version"]["version"], **consent}
+        published["install"] = client.run(install_or_update(connection, body, known_secrets, update=force))
+        install.warn_if_pending(published["install"])
+    emit(published, as_json=as_json, text=_summary(published))
+
+
+def _summary(published: dict[str, Any]) -> str:
+    lines = [
+        f"published {published['extension']['name']} {published['version']['version']}",
+        f"registry id   {published['extension']['id']}",
+        f"content hash  sha256:{published['contentHash']}",
+    ]
+    if "install" in published:
+        lines.append(f"install       {published['install']['message']}")
+    return "\n".join(lines)
 
 
 def prepare(source: Path, key: Path | None, connection: Connection) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli import client, connection
+from cli import client, connection, references
 from cli.client import Client
 from cli.connection import Connection
 from cli.output import emit, json_option
@@ -17,10 +17,11 @@ from cli.output import emit, json_option
 @json_option
 @connection.options
 def uninstall(extension: str, as_json: bool, connection: Connection) -> None:
-    """Uninstall EXTENSION (its registry id) for the key's tenant: schedules, subscriptions and secrets go with it."""
+    """Uninstall EXTENSION (registry id or name) for the key's tenant: schedules, subscriptions and secrets go with it."""
     emit(client.run(_uninstall(connection, extension))["data"], as_json=as_json)
 
 
 async def _uninstall(connection: Connection, extension: str) -> Any:
     async with Client.open(connection) as session:
-        return await session.post("/api/v1/extensions/uninstall", {"registryId": extension})
+        registry = await references.registry_id(session, extension)
+        return await session.post("/api/v1/extensions/uninstall", {"registryId": registry})

@@ -36,7 +36,8 @@ from service.tickets import Verifier
 log = structlog.get_logger()
 
 DURABLE = "ledger"
-BATCH_MESSAGES = 200
+BATCH_MESSAGES = 100
+"""Each has at most `service.records.MAX_BATCH` records."""
 TICKET_GRACE_SECONDS = 24 * 3600
 REAP_ROWS = 500
 _SQL = statements.load("ledger")

@@ -25,11 +25,13 @@ from schemas.ticket import Ticket
 
 WINDOW_SECONDS = 3600
 """Usage is booked by the hour in which an invocation started."""
-MAX_AMOUNT = 1e12
 MAX_RUN_MS = 86_400_000
+MAX_AMOUNT = 1e15
+"""Of anything measured; the longest invocation burns 9e12 of fuel."""
+MAX_MEMORY_MB = 1e6
 EARLY_MS = 60_000
 """How far the clocks of a front and of whoever reads may differ."""
-_DEFAULT_TEXT_CHARACTERS = 1_024
+MAX_TEXT_CHARACTERS = 1_024
 
 Key = tuple[TenantId, str, datetime]
 """Tenant, invocation, start: what is unique in the execution log."""
@@ -203,15 +205,19 @@ def _check_times(record: Record, ticket: Ticket) -> None:
 def _check_texts(origin: Origin) -> None:
     for name in origin.__struct_fields__:
         text = getattr(origin, name)
-        if isinstance(text, str) and (len(text) > _DEFAULT_TEXT_CHARACTERS or "\0" in text):
-            raise Invalid(f"origin.{name} is over {_DEFAULT_TEXT_CHARACTERS} characters or has a NUL in it")
+        if isinstance(text, str) and (len(text) > MAX_TEXT_CHARACTERS or "\0" in text):
+            raise Invalid(f"origin.{name} is over {MAX_TEXT_CHARACTERS} characters or has a NUL in it")
 
 
 def _check_usage(usage: Usage) -> None:
     for name in usage.__struct_fields__:
         amount = getattr(usage, name)
-        if not 0 <= amount <= MAX_AMOUNT:
-            raise Invalid(f"usage.{name} is {amount}, not 0 to {MAX_AMOUNT:g}")
+        limit = _LIMITS.get(name, MAX_AMOUNT)
+        if not 0 <= amount <= limit:
+            raise Invalid(f"usage.{name} is {amount}, not 0 to {limit:g}")
+
+
+_LIMITS = {"duration_ms": MAX_RUN_MS, "queue_ms": MAX_RUN_MS, "cpu_ms": MAX_RUN_MS, "memory_mb": MAX_MEMORY_MB}
 
 
 def _time(unix_ms: int) -> datetime:

@@ -78,6 +78,8 @@ class Rebuilding:
             ):
                 await asyncio.to_thread(archive.verify_hash, file, content_hash)
                 return await asyncio.to_thread(archive.read, file, caps=self._caps)
+        except NotFound as error:
+            raise Corrupt("the stored bundle is missing", detail=error.detail) from error
         except (Corrupt, Unprocessable) as error:
             await self._quarantine(content_hash)
             raise Corrupt("the stored bundle is not what was signed", detail=error.detail or error.message) from error

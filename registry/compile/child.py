@@ -75,7 +75,7 @@ def _compile(data: bytes, target: int, memory_mb: int) -> list[str]:
 def _reason(error: WasmtimeError) -> str:
     """The last line of wasmtime's text, which says what is wrong; names in it are the author's own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else "no reason given"
+    text = lines[-1].removeprefix("1: ") if lines else "no reason given"
     return "".join(
         char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:MAX_MESSAGE_CHARACTERS]
     )

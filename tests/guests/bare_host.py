@@ -5,8 +5,10 @@ imports, call `handler` once. It does not imitate our executor: no limits, no gr
 that no answer is given for are answered by the refusal their type allows.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from wasmtime import Config, Engine, Store, WasiConfig
@@ -92,8 +94,19 @@ class BareHost:
 
     def _component(self, path: Path) -> Component:
         if path not in self._components:
-            self._components[path] = Component.from_file(self.engine, path)
+            self._components[path] = self._compiled(path)
         return self._components[path]
+
+    def _compiled(self, path: Path) -> Component:
+        """Kept beside a guest of the cache: a script engine takes ten seconds to compile."""
+        kept = path.with_name(f"{path.name}-{metadata.version('wasmtime')}.cwasm")
+        if kept.exists():
+            return Component.deserialize_file(self.engine, str(kept))
+        component = Component.from_file(self.engine, path)
+        aside = kept.with_suffix(f".{os.getpid()}")
+        aside.write_bytes(component.serialize())
+        aside.replace(kept)
+        return component
 
 
 def imports_of(component: Component, engine: Engine) -> tuple[str, ...]:

@@ -65,6 +65,11 @@ def component(name: str) -> Path:
     return out
 
 
+def validate(path: Path, *, features: str) -> None:
+    """Raises GuestBuildFailed where wasm-tools finds the component invalid under these features (its own names)."""
+    _wasm("validate", "--features", features, path)
+
+
 @cache
 def catalogue() -> dict[str, Guest]:
     """Every guest by its name."""

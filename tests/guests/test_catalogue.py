@@ -77,16 +77,16 @@ def test_body_size_answers_as_many_bytes_as_asked(host: BareHost) -> None:
 @pytest.mark.parametrize("name", sorted(name for name in build.catalogue() if name.startswith("feature-")))
 def test_a_feature_guest_needs_a_feature_that_is_off_in_the_oldest_web_assembly(name: str) -> None:
     """Each is valid with every feature on, and refused with those of WebAssembly 2.0 only."""
-    path = str(build.component(name))
-    build._wasm("validate", "--features", "all", path)
+    path = build.component(name)
+    build.validate(path, features="all")
     with pytest.raises(build.GuestBuildFailed):
-        build._wasm("validate", "--features", "wasm2,component-model", path)
+        build.validate(path, features="wasm2,component-model")
 
 
 @pytest.mark.parametrize("name", sorted(name for name in build.catalogue() if name.startswith("bomb-")))
 def test_a_bomb_is_a_valid_component(name: str) -> None:
     """What validation refuses would never reach the compiler."""
-    build._wasm("validate", str(build.component(name)))
+    build.validate(build.component(name), features="wasm2,component-model")
 
 
 def test_the_original_world_is_the_start_of_ours(host: BareHost) -> None:

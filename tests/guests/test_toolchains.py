@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.guests import build
-from tests.guests.bare_host import BareHost, GuestCall, record
+from tests.guests.bare_host import Answer, BareHost, GuestCall, record
 
 WIT_IMPORT = re.compile(r"^    import ([a-z0-9-]+);", re.MULTILINE | re.ASCII)
 OURS = "alga:extension/"
@@ -74,7 +74,7 @@ def test_javascript_hands_values_over_unchanged(host: BareHost, name: str) -> No
 @pytest.mark.parametrize("name", ["ask-qjs", "ask-qjs-bare", "ask-spidermonkey"])
 def test_javascript_sees_a_refusal_as_the_interfaces_own_word(host: BareHost, name: str) -> None:
     """An ungranted call is a typed error inside the guest, not a crash."""
-    answers = {
+    answers: dict[tuple[str, str], Answer] = {
         interface: json.loads(host.call(build.component(name), GuestCall(f"/ask/{interface}")).body or b"")
         for interface in ("http", "storage", "secrets", "user-v2", "clients", "events", "ui-proxy", "scheduler")
     }
@@ -92,7 +92,7 @@ def test_javascript_sees_a_refusal_as_the_interfaces_own_word(host: BareHost, na
 
 def test_a_bare_guest_takes_clock_and_randomness_from_the_host(host: BareHost) -> None:
     """Its engine's own are frozen in the snapshot, or trap."""
-    answers = {
+    answers: dict[tuple[str, str], Answer] = {
         ("context-v2", "now-unix-ms"): lambda: 1_700_000_000_000,
         ("context-v2", "random-hex"): lambda count: "c0" * count,
     }

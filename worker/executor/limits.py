@@ -13,8 +13,8 @@ from schemas.engine import EPOCH_TICK_SECONDS, MIB
 from worker.executor import native
 from worker.frames import Run
 
-MEMORIES: Final = 4
-INSTANCES: Final = 40
+MEMORIES: Final = 3
+INSTANCES: Final = 30
 TABLES: Final = 10
 TABLE_ELEMENTS: Final = 20_000
 MAX_ARGUMENT_BYTES: Final = 4 * MIB

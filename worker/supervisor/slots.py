@@ -134,11 +134,11 @@ class Slots:
             self._more.set()
 
     async def _fork(self) -> Executor:
-        if self._closing:
-            raise Unavailable("the worker is stopping", code=ErrorCode.DRAINING, retry_after_seconds=1.0)
+        self._refuse_if_closing()
         executor = Executor(await self._zygote.fork(), on_end=self._ended)
         self._all.add(executor)
         try:
+            self._refuse_if_closing()
             await executor.ready()
         finally:
             if not executor.fingerprint:
@@ -147,6 +147,10 @@ class Slots:
             executor.kill()
             raise Unavailable("no executor could be started", code=ErrorCode.OVERLOADED, detail="another engine")
         return executor
+
+    def _refuse_if_closing(self) -> None:
+        if self._closing:
+            raise Unavailable("the worker is stopping", code=ErrorCode.DRAINING, retry_after_seconds=1.0)
 
     async def _keep_clean(self) -> None:
         """Forks one after another, so that a flood of tenants does not fork them all at once."""

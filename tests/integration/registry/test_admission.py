@@ -51,7 +51,8 @@ class Front:
     view: InstallView
     requests: list[ExecuteRequest]
     records: asyncio.Queue[Record]
-    stream: Messaging
+    registry: Messaging
+    operator: Messaging
 
     @property
     def ctx(self) -> CallContext:
@@ -96,10 +97,11 @@ async def front(fresh_database: TestDatabase, database: Database, nats_server: N
         Messaging.connect(nats_server.url_for("registry"), name="registry", role="registry") as registry,
         Messaging.connect(nats_server.url_for("gateway"), name="front", role="gateway") as messaging,
         Messaging.connect(nats_server.url_for("worker"), name="worker", role="worker") as worker,
+        Messaging.connect(nats_server.url_for("ops"), name="ops", role="ops") as ops,
         TaskOwner() as tasks,
     ):
         await streams.declare(registry)
-        await registry.jetstream().purge_stream(streams.RECORDS)
+        await ops.jetstream().purge_stream(streams.RECORDS)
         announcer = await Announcer.open(messaging, tasks, clock)
         installs = Installs(database, announcer, clock, Platform())
         workers = await messaging.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)
@@ -117,7 +119,8 @@ async def front(fresh_database: TestDatabase, database: Database, nats_server: N
 
         async def keep(batch: list[bytes]) -> None:
             for data in batch:
-                for record in codec.decode(RecordBatch, data).records:
+                received: RecordBatch = codec.decode(RecordBatch, data)
+                for record in received.records:
                     records.put_nowait(record)
 
         tenant = await catalogue.tenant(fresh_database)
@@ -134,7 +137,7 @@ async def front(fresh_database: TestDatabase, database: Database, nats_server: N
                 ),
                 name="records",
             )
-            yield Front(admission, installs, verifier, worker, tenant, view, [], records, registry)
+            yield Front(admission, installs, verifier, worker, tenant, view, [], records, registry, ops)
             stopping.set()
 
 
@@ -220,7 +223,7 @@ async def test_without_a_worker_the_call_costs_nothing_and_is_closed(front: Fron
 async def test_nothing_is_dispatched_when_the_stream_is_known_to_be_down(front: Front) -> None:
     """The first call may run and is answered 503; the next one is refused before it leaves."""
     await front.answering(OK)
-    await front.stream.jetstream().delete_stream(streams.RECORDS)
+    await front.operator.jetstream().delete_stream(streams.RECORDS)
     with pytest.raises(Unavailable):
         await front.invoke()
     dispatched = len(front.requests)
@@ -229,7 +232,7 @@ async def test_nothing_is_dispatched_when_the_stream_is_known_to_be_down(front: 
         await front.invoke()
 
     assert len(front.requests) == dispatched == 1
-    await streams.declare(front.stream)
+    await streams.declare(front.registry)
 
 
 async def test_a_revoked_grant_is_gone_from_the_next_ticket(front: Front) -> None:

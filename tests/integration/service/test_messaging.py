@@ -1,6 +1,7 @@
 """Messages on a real NATS server: replies, loss, group commit."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,10 +33,10 @@ RECORD = Record(
 
 
 @pytest_asyncio.fixture(scope="module")
-async def engines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    directory: Path = tmp_path_factory.mktemp("messaging")
-    async with stack.start(directory) as running:
-        yield running
+async def engines() -> AsyncIterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="alga-messaging-") as directory:
+        async with stack.start(Path(directory)) as running:
+            yield running
 
 
 async def test_a_conversation_gets_every_reply_in_order(engines: Stack) -> None:

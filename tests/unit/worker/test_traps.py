@@ -7,7 +7,7 @@ import pytest
 from schemas.errors import ErrorCode
 from schemas.guest_http import GuestRequest
 from schemas.invocation import OutcomeKind
-from worker.executor import traps
+from worker.executor import limits, traps
 from worker.frames import Run
 
 FAILED, LIMIT, PLATFORM = OutcomeKind.GUEST_FAILED, OutcomeKind.LIMIT_EXCEEDED, OutcomeKind.PLATFORM_FAILED
@@ -96,7 +96,7 @@ def test_nothing_of_the_text_reaches_the_message() -> None:
         ("wasm trap: all fuel consumed by WebAssembly", "5555"),
         ("memory minimum size of 9 pages exceeds memory limits", "77 MiB"),
         ("table minimum size of 30000 elements exceeds table limits", "20000"),
-        ("resource limit exceeded: memory count too high at 5", "4 memories"),
+        ("resource limit exceeded: memory count too high at 5", f"{limits.MEMORIES} memories"),
     ],
 )
 def test_a_limit_that_bites_names_its_value(line: str, expected: str) -> None:
