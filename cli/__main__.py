@@ -8,11 +8,8 @@ from typing import Any
 
 import click
 
-from cli.next_steps import NEXT_STEPS
-from schemas.errors import Corrupt, DeadlineExceeded, ErrorCode, FleetError, Internal, Unavailable
-
-OURS = (Internal, Unavailable, DeadlineExceeded, Corrupt)
-"""What the person at the terminal cannot mend by asking differently: exit code 1."""
+from cli import output
+from schemas.errors import FleetError
 
 COMMANDS = {
     "build": "cli.build",
@@ -68,34 +65,10 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         return alga.main(arguments, standalone_mode=True)
     except FleetError as error:
-        sys.exit(_tell(error))
+        sys.exit(output.tell(error))
     except OSError as error:
         print(f"{error.filename or 'a file'}: {error.strerror or 'cannot be read or written'}", file=sys.stderr)
         sys.exit(2)
-
-
-def _tell(error: FleetError) -> int:
-    print(f"{error.code}: {error.message}", file=sys.stderr)
-    for problem in _problems(error):
-        print(f"  {problem}", file=sys.stderr)
-    if request_id := error.extra.get("request_id"):
-        print(f"  request id: {request_id}", file=sys.stderr)
-    if isinstance(error, Unavailable) and error.retry_after_seconds:
-        print(f"  try again in {error.retry_after_seconds:.0f} s", file=sys.stderr)
-    if error.detail:
-        print(f"  {error.detail}", file=sys.stderr)
-    if error.code is not ErrorCode.INVALID_REQUEST:
-        print(f"  next: {NEXT_STEPS[error.code]}", file=sys.stderr)
-    return 1 if isinstance(error, OURS) else 2
-
-
-def _problems(error: FleetError) -> list[str]:
-    """One line for each problem that the message itself does not say."""
-    problems = error.extra.get("problems")
-    if not isinstance(problems, list):
-        return []
-    lines = [f"{found['path']}: {found['message']}" for found in problems if isinstance(found, dict)]
-    return [line for line in lines if line != error.message]
 
 
 if __name__ == "__main__":

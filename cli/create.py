@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import jinja2
 
-from cli.output import emit, json_option
+from cli import connection
+from cli.output import emit, json_option, say
 from schemas.errors import Conflict, Invalid
 
 TEMPLATES = Path(__file__).with_name("templates")
+UPSTREAM_TEMPLATES = {"basic": "javascript", "component-basic": "javascript"}
+"""Names that existing scripts use -> ours."""
+PUBLISHER = "Demo"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.ASCII)
 
 
@@ -19,16 +25,36 @@ def available() -> list[str]:
     return sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir())
 
 
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        json_option,
+        click.option("--dir", "directory", type=click.Path(path_type=Path), help="Default: the last label of NAME."),
+        click.option("--publisher", help="Publisher's display name; default: the one of `alga dev` here, else Demo."),
+        click.option("--template", default="python", show_default=True, help="python or javascript."),
+        click.argument("name"),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("kind", type=click.Choice(["extension", "component"]))
-@click.argument("name")
-@click.option("--template", default="python", show_default=True, help="python or javascript.")
-@click.option("--publisher", default="Demo", show_default=True, help="Publisher's display name.")
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where; default: the last label of NAME.")
-@json_option
-def create(kind: str, name: str, template: str, publisher: str, directory: Path | None, as_json: bool) -> None:
+@_options
+def create(kind: str, **given: Any) -> None:
     """Write a new extension NAME, such as com.acme.reports."""
     del kind
+    _create(**given)
+
+
+@click.command()
+@_options
+def new(**given: Any) -> None:
+    """Write a new extension NAME; short for `alga create extension NAME`."""
+    _create(**given)
+
+
+def _create(*, name: str, template: str, publisher: str | None, directory: Path | None, as_json: bool) -> None:
+    template = UPSTREAM_TEMPLATES.get(template, template)
     if not _NAME.fullmatch(name) or len(name) > 200:
         raise Invalid(f"NAME must be reverse-DNS in lower case with at least two labels, not {name[:80]!r}")
     if template not in available():
@@ -36,12 +62,14 @@ def create(kind: str, name: str, template: str, publisher: str, directory: Path 
     target = directory or Path(name.rpartition(".")[2])
     if target.exists() and any(target.iterdir()):
         raise Conflict(f"{target} exists and is not empty")
-    files = _render(TEMPLATES / template, target, {"name": name, "publisher": publisher})
-    emit(
-        {"directory": str(target), "files": files},
-        as_json=as_json,
-        text=f"{target}\nnext: alga build --project {target}",
-    )
+    files = _render(TEMPLATES / template, target, {"name": name, "publisher": publisher or _publisher()})
+    emit({"directory": str(target), "files": files}, as_json=as_json, text=str(target))
+    say(f"next: alga build --project {target}")
+
+
+def _publisher() -> str:
+    dev = connection.find_dev(None)
+    return PUBLISHER if dev is None else dev.publisher
 
 
 def _render(template: Path, target: Path, values: dict[str, str]) -> list[str]:

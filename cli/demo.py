@@ -116,6 +116,7 @@ async def _make(fleet: Fleet) -> DevKeys:
     return DevKeys(
         base_url=fleet.gateway_url,
         tenant=TENANT,
+        publisher=PUBLISHER,
         operator_key=fleet.operator_key,
         publisher_key=key["data"]["key"],
         tenant_key=key["data"]["key"],

@@ -20,5 +20,7 @@ def migrate(dsn: str, app_password: str | None, system_password: str | None, boo
     """Apply the migrations that are not applied yet."""
     with step("migrating"):
         asyncio.run(migrations.migrate(dsn, app_password=app_password, system_password=system_password))
+    done = {"migrated": "yes"}
     if bootstrap:
-        emit({"operator_key": asyncio.run(migrations.bootstrap(dsn))}, as_json=as_json)
+        done["operator_key"] = asyncio.run(migrations.bootstrap(dsn))
+    emit(done, as_json=as_json)

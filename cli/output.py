@@ -11,6 +11,11 @@ from typing import Any
 import click
 import orjson
 
+from cli.next_steps import NEXT_STEPS
+from schemas.errors import Corrupt, DeadlineExceeded, ErrorCode, FleetError, Internal, Unavailable
+
+OURS = (Internal, Unavailable, DeadlineExceeded, Corrupt)
+"""What the person at the terminal cannot mend by asking differently: exit code 1."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
 
 
@@ -38,3 +43,28 @@ def step(what: str) -> Iterator[Callable[[str], None]]:
     say(f"{what} ...")
     yield lambda remark: say(f"  {remark}")
     say(f"{what}: done in {time.monotonic() - started:.1f} s")
+
+
+def tell(error: FleetError) -> int:
+    """Code, message, every problem, request id and next step on stderr; the exit code it deserves."""
+    print(f"{error.code}: {error.message}", file=sys.stderr)
+    for problem in _problems(error):
+        print(f"  {problem}", file=sys.stderr)
+    if request_id := error.extra.get("request_id"):
+        print(f"  request id: {request_id}", file=sys.stderr)
+    if isinstance(error, Unavailable) and error.retry_after_seconds:
+        print(f"  try again in {error.retry_after_seconds:.0f} s", file=sys.stderr)
+    if error.detail:
+        print(f"  {error.detail}", file=sys.stderr)
+    if error.code is not ErrorCode.INVALID_REQUEST:
+        print(f"  next: {NEXT_STEPS[error.code]}", file=sys.stderr)
+    return 1 if isinstance(error, OURS) else 2
+
+
+def _problems(error: FleetError) -> list[str]:
+    """One line for each problem that the message itself does not say."""
+    problems = error.extra.get("problems")
+    if not isinstance(problems, list):
+        return []
+    lines = [f"{found['path']}: {found['message']}" for found in problems if isinstance(found, dict)]
+    return [line for line in lines if line != error.message]

@@ -17,7 +17,7 @@ from cli.output import emit, json_option
 @json_option
 @connection.options
 def uninstall(extension: str, as_json: bool, connection: Connection) -> None:
-    """Uninstall EXTENSION (registry id or name) for the key's tenant: schedules, subscriptions and secrets go with it."""
+    """Uninstall EXTENSION (registry id or name) for the key's tenant; its secrets and schedules go with it."""
     emit(client.run(_uninstall(connection, extension))["data"], as_json=as_json)
 
 

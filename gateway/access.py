@@ -49,6 +49,14 @@ def check_platform(identity: Identity) -> None:
         raise Forbidden("this needs a service credential of the platform")
 
 
+def check_curator(identity: Identity) -> None:
+    """An operator, or a key that publishes: whose version it is, the registry says."""
+    if identity.tenant is None:
+        check_operator(identity)
+        return
+    check_publisher(identity.principal)
+
+
 def check_publisher(principal: Principal) -> PublisherId:
     """The publisher this key may publish as. No header, body or query makes one."""
     if principal.publisher_id is None:

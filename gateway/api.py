@@ -15,6 +15,7 @@ from gateway.routes import (
     keys,
     publishers,
     secrets,
+    storage,
     tenants,
     versions,
 )
@@ -26,6 +27,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *versions.OPERATIONS,
     *installs.OPERATIONS,
     *secrets.OPERATIONS,
+    *storage.OPERATIONS,
     *invocations.OPERATIONS,
 )
 

@@ -23,6 +23,7 @@ from gateway.settings import GatewaySettings
 from registry import install_changes
 from registry.admission import Admission
 from registry.bundle_store import BundleStore, open_store
+from registry.bundles import Bundles
 from registry.database import Database, open_database
 from registry.idempotency import Idempotency
 from registry.install_changes import Announcer
@@ -31,6 +32,7 @@ from registry.invocations import Invocations
 from registry.keys import Keys
 from registry.publishers import Publishers
 from registry.quotas import RateLimiter
+from registry.storage import Storage
 from registry.tenants import Tenants
 from service import environ, probes, tickets
 from service.clock import Clock, SystemClock
@@ -101,6 +103,7 @@ async def _application(settings: GatewaySettings, engines: Engines, minter: Mint
     app[keys.DATABASE], app[keys.STORE], app[keys.MESSAGING] = database, engines.store, messaging
     app[keys.KEYS], app[keys.TENANTS] = Keys(database, clock=clock), Tenants(database)
     app[keys.PUBLISHERS], app[keys.INVOCATIONS] = Publishers(database), Invocations(database)
+    app[keys.BUNDLES], app[keys.STORAGE] = Bundles(database), Storage(database, RateLimiter(clock))
     app[keys.IDEMPOTENCY] = Idempotency(database, clock)
     app[keys.RUNNER_TOKENS], app[keys.ENDPOINTS] = RunnerTokens(settings.gateway.runner_tokens), EndpointCache()
     app[keys.AUTHENTICATOR] = Authenticator(

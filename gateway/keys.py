@@ -10,12 +10,14 @@ from gateway.runner_tokens import RunnerTokens
 from gateway.settings import GatewaySettings
 from registry.admission import Admission
 from registry.bundle_store import BundleStore
+from registry.bundles import Bundles
 from registry.database import Database
 from registry.idempotency import Idempotency
 from registry.installs import Installs
 from registry.invocations import Invocations
 from registry.keys import Keys
 from registry.publishers import Publishers
+from registry.storage import Storage
 from registry.tenants import Tenants
 from service.clock import Clock
 from service.dispatch import Dispatcher
@@ -37,7 +39,9 @@ ENDPOINTS = web.AppKey("endpoints", EndpointCache)
 RUNNER_TOKENS = web.AppKey("runner_tokens", RunnerTokens)
 IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
 INSTALLS = web.AppKey("installs", Installs)
+BUNDLES = web.AppKey("bundles", Bundles)
 INVOCATIONS = web.AppKey("invocations", Invocations)
 KEYS = web.AppKey("keys", Keys)
+STORAGE = web.AppKey("storage", Storage)
 TENANTS = web.AppKey("tenants", Tenants)
 PUBLISHERS = web.AppKey("publishers", Publishers)

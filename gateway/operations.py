@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import orjson
-import pydantic
 from aiohttp import web
 
 from gateway import access, callers, json_bodies
@@ -32,6 +31,7 @@ class Access(StrEnum):
     READ = access.EXTENSION_READ
     WRITE = access.EXTENSION_WRITE
     PUBLISHER = "publisher"
+    CURATOR = "publisher or operator"
     OPERATOR = "operator"
     PLATFORM = "platform"
 
@@ -68,7 +68,6 @@ class Operation(NamedTuple):
     model: type[json_bodies.Body] | None = None
     status: int = 200
     query: tuple[str, ...] = ()
-    answer: type[pydantic.BaseModel] | None = None
     deadline_seconds: float = DEADLINE_SECONDS
 
 
@@ -101,6 +100,8 @@ def check(wanted: Access, identity: Identity) -> None:
                 raise Forbidden("this needs the key or session of a tenant")
         case Access.PUBLISHER:
             access.check_publisher(identity.principal)
+        case Access.CURATOR:
+            access.check_curator(identity)
         case Access.OPERATOR:
             access.check_operator(identity)
         case Access.PLATFORM:

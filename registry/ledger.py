@@ -38,6 +38,8 @@ log = structlog.get_logger()
 DURABLE = "ledger"
 BATCH_MESSAGES = 100
 """Each has at most `service.records.MAX_BATCH` records."""
+PAUSE_SECONDS = 0.2
+"""Started and finished of a short call then make one row in one statement; a log row is at most this much later."""
 TICKET_GRACE_SECONDS = 24 * 3600
 REAP_ROWS = 500
 _SQL = statements.load("ledger")
@@ -55,9 +57,8 @@ class Ledger:
 
     async def consume(self, messaging: Messaging, stopping: asyncio.Event) -> None:
         """Write what the stream has until `stopping`. Several replicas share the work."""
-        await streams.consume(
-            messaging, streams.RECORDS, durable=DURABLE, handle=self.write, batch=BATCH_MESSAGES, stopping=stopping
-        )
+        pull = streams.Pull(streams.RECORDS, DURABLE, BATCH_MESSAGES, pause_seconds=PAUSE_SECONDS)
+        await streams.consume(messaging, pull, self.write, stopping=stopping)
 
     async def write(self, messages: list[bytes]) -> None:
         """Write what these messages carry, each a RecordBatch. Raises Unavailable: then nothing may be acknowledged."""

@@ -102,6 +102,8 @@ class Serving:
         served = self._services[interface.name].get(function)
         if served is None:
             raise Invalid(f"{interface.name} has no function {function[:64]!r}")
+        if request.left_ms <= 0:
+            raise DeadlineExceeded("the deadline of the call has passed")
         arguments = _decoded(served, request.arguments, where=f"{interface.name}.{function}")
         try:
             async with asyncio.timeout(request.left_ms / 1000):

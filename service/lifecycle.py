@@ -22,6 +22,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
+CANCEL_AGAIN_SECONDS = 1.0
 
 
 class TaskOwner:
@@ -65,10 +66,12 @@ class TaskOwner:
     async def close(self) -> None:
         """Cancel what still runs and await its end."""
         self._closing = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            # Python 3.11's wait_for loses a cancellation that meets its result, so one request may not be enough.
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -68,26 +69,31 @@ async def append(messaging: Messaging, subject: str, data: bytes, *, message_id:
         raise Unavailable("the stream refused a message", detail=str(outcome["error"])[:500], retry_after_seconds=1)
 
 
-async def consume(
-    messaging: Messaging, stream: str, *, durable: str, handle: Batch, batch: int, stopping: asyncio.Event
-) -> None:
-    """Pull batches until `stopping`; acknowledge a batch after `handle` returned.
+class Pull(NamedTuple):
+    """How one consumer reads: at most `batch` messages at once, and after fewer a pause, so that the next has more."""
+
+    stream: str
+    durable: str
+    batch: int
+    pause_seconds: float = 0.0
+
+
+async def consume(messaging: Messaging, pull: Pull, handle: Batch, *, stopping: asyncio.Event) -> None:
+    """Read batches until `stopping`; acknowledge a batch after `handle` returned.
 
     A FleetError of `handle` leaves the batch to be delivered again after a short while; nothing is dropped here.
     """
     while not stopping.is_set():
         try:
-            await _consume(messaging, stream, durable=durable, handle=handle, batch=batch, stopping=stopping)
+            await _consume(messaging, pull, handle, stopping)
         except FleetError as error:
-            log.warning("a stream could not be consumed", stream=stream, code=error.code, detail=error.detail)
+            log.warning("a stream could not be consumed", stream=pull.stream, code=error.code, detail=error.detail)
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _consume(
-    messaging: Messaging, stream: str, *, durable: str, handle: Batch, batch: int, stopping: asyncio.Event
-) -> None:
+async def _consume(messaging: Messaging, pull: Pull, handle: Batch, stopping: asyncio.Event) -> None:
     config = ConsumerConfig(
-        durable_name=durable,
+        durable_name=pull.durable,
         ack_policy=AckPolicy.EXPLICIT,
         deliver_policy=DeliverPolicy.ALL,
         ack_wait=ACK_WAIT_SECONDS,
@@ -95,14 +101,16 @@ async def _consume(
     )
     with nats_errors():
         context = messaging.jetstream()
-        await context.add_consumer(stream, config)
-        subscription = await context.pull_subscribe_bind(durable, stream)
+        await context.add_consumer(pull.stream, config)
+        subscription = await context.pull_subscribe_bind(pull.durable, pull.stream)
     try:
         while not stopping.is_set():
-            messages = await _pull(subscription, batch)
+            messages = await _pull(subscription, pull.batch)
             if messages:
                 await handle([message.data for message in messages])
                 await _acknowledge(messages)
+            if 0 < len(messages) < pull.batch:
+                await asyncio.sleep(pull.pause_seconds)
     finally:
         with nats_errors():
             await subscription.unsubscribe()

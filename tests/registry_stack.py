@@ -45,6 +45,7 @@ from service.messaging import Messaging
 from service.settings import NatsSettings, StoreSettings
 from service.tickets import Minter
 from tests import catalogue
+from tests.clocks import ManualClock
 from tests.fixtures_postgres import TestDatabase, new_database
 from tests.guests import build
 
@@ -83,6 +84,7 @@ class RegistryStack:
     store: BundleStore
     gateway: Messaging
     worker: Messaging
+    ticket_key: Ed25519PrivateKey
     minter: Minter
     clock: SystemClock = field(default_factory=SystemClock)
 
@@ -139,6 +141,11 @@ class RegistryStack:
 
     def ticket(self, resolved: Resolved, *, longest_seconds: int = 60) -> bytes:
         return self.minter.mint(resolved, longest_seconds=longest_seconds, needed_seconds=1)
+
+    def expired_ticket(self, resolved: Resolved) -> bytes:
+        """A ticket of ours that ended an hour ago."""
+        earlier = ManualClock(now=self.clock.now() - 3_600 - 120)
+        return Minter(self.ticket_key, earlier).mint(resolved, longest_seconds=60, needed_seconds=1)
 
     async def ask(self, resolved: Resolved, interface: str, function: str, *arguments: Any, **fields: Any) -> HostReply:
         """A host call as a worker makes it; `fields` replace those of the request."""
@@ -260,7 +267,8 @@ async def open_stack(postgres: PostgresServer, root: Path) -> AsyncIterator[Regi
                 secrets=SecretsSettings(kek_file=str(keys.kek)),
             )
             clock = SystemClock()
-            minter = Minter(tickets.load_private_key(keys.ticket_private, setting="tests"), clock)
+            ticket_key = tickets.load_private_key(keys.ticket_private, setting="tests")
+            minter = Minter(ticket_key, clock)
             async with (
                 app.open_registry(settings),
                 open_database(rows.settings) as database,
@@ -268,4 +276,4 @@ async def open_stack(postgres: PostgresServer, root: Path) -> AsyncIterator[Regi
                 Messaging.connect(server.url_for("gateway"), name="gateway", role="gateway") as gateway,
                 Messaging.connect(server.url_for("worker"), name="worker", role="worker") as worker,
             ):
-                yield RegistryStack(settings, rows, database, store, gateway, worker, minter)
+                yield RegistryStack(settings, rows, database, store, gateway, worker, ticket_key, minter)

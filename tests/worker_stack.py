@@ -7,6 +7,7 @@ processes), everything is signed with keys of the run, and calls go through the 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -229,7 +230,7 @@ class Bench:
 
             async with TaskOwner() as owner:
                 reading = streams.consume(
-                    messaging, streams.RECORDS, durable=f"reader-{new_id()}", handle=keep, batch=1_000, stopping=done
+                    messaging, streams.Pull(streams.RECORDS, f"reader-{new_id()}", batch=1_000), keep, stopping=done
                 )
                 await asyncio.wait_for(owner.start(reading, name="read records"), 10)
             return found
@@ -260,6 +261,14 @@ class Bench:
             build=PublicKeySettings(public_keys_file=str(self.root / "build.pem")),
             worker=group,
         )
+
+
+@asynccontextmanager
+async def start_in_temporary_directory() -> AsyncIterator[Bench]:
+    """Not below pytest's own temporary directory, which another pytest that starts may clear."""
+    with tempfile.TemporaryDirectory(prefix="alga-worker-") as directory:
+        async with start(Path(directory)) as bench:
+            yield bench
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`/api/ext-bundles/*`: an upload into the staging area, its publication, its end.
+"""`/api/ext-bundles/*`: an upload into the staging area, its publication, its end; and what became of versions.
 
 Owns the upload's bounds: it streams to the store, is counted on the way and never held whole. What a
 bundle must be, and who may publish under which name, is decided by the registry process.
@@ -6,9 +6,10 @@ bundle must be, and who may publish under which name, is decided by the registry
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
+import msgspec
 from pydantic import Field
 
 from gateway import access, bodies, callers, keys, publish_client
@@ -17,6 +18,7 @@ from gateway.operations import Access, Call, Operation
 from registry.bundle_directory import Written
 from schemas import bundle, ids
 from schemas.errors import Invalid, NotFound, TooLarge
+from schemas.ids import RegistryId, VersionId
 from schemas.publishing import PUBLISH_DEADLINE_SECONDS, PublishRequest
 
 CANONICAL_PREFIXES = ("sha256/", "cwasm/")
@@ -46,6 +48,12 @@ class Abort(Body):
 
     key: Annotated[str, Field(min_length=1, max_length=400)]
     reason: Annotated[str, Field(max_length=500)] | None = None
+
+
+class VersionState(Body):
+    """Withdrawn: nobody installs it any more. Quarantined: it runs nowhere; an operator's to say and to lift."""
+
+    state: Literal["active", "withdrawn", "quarantined"]
 
 
 async def upload(call: Call) -> object:
@@ -109,6 +117,20 @@ async def abort(call: Call) -> object:
     return {"status": "deleted" if existed else "noop", "key": key, "area": "staging"}
 
 
+async def list_versions(call: Call) -> object:
+    registry = ids.parse_uuid(call.request.match_info["extension"], field="extension")
+    found = await call.request.app[keys.BUNDLES].list_versions(RegistryId(registry))
+    items: list[Any] = [msgspec.to_builtins(version) for version in found]
+    return {"data": items}
+
+
+async def set_state(call: Call) -> object:
+    body: VersionState = call.body
+    version = ids.parse_uuid(call.request.match_info["version"], field="version")
+    await call.request.app[keys.BUNDLES].set_state(call.context, VersionId(version), body.state)
+    return {"data": {"version_id": version, "state": body.state}}
+
+
 def _own_staging_key(call: Call, key: str) -> str:
     """The key, if it is of an upload of the caller's tenant; others' uploads do not exist for them."""
     upload_id = key.removeprefix(f"tenants/{callers.tenant_of(call.identity)}/_staging/").removesuffix(
@@ -170,4 +192,15 @@ OPERATIONS = (
         deadline_seconds=PUBLISH_DEADLINE_SECONDS,
     ),
     Operation("POST", "/api/ext-bundles/abort", Access.PUBLISHER, abort, "Give up a staged bundle", model=Abort),
+    Operation(
+        "GET", "/api/v1/extensions/{extension}/versions", Access.READ, list_versions, "List an extension's versions"
+    ),
+    Operation(
+        "PATCH",
+        "/api/v1/versions/{version}",
+        Access.CURATOR,
+        set_state,
+        "Withdraw, quarantine or reactivate a version",
+        model=VersionState,
+    ),
 )

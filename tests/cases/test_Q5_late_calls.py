@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -23,9 +22,8 @@ CALLS = 20
 
 
 @pytest.fixture(scope="module")
-async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
-    root: Path = tmp_path_factory.mktemp("bench")
-    async with worker_stack.start(root) as started:
+async def bench() -> AsyncIterator[Bench]:
+    async with worker_stack.start_in_temporary_directory() as started:
         yield started
 
 

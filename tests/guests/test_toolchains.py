@@ -74,7 +74,7 @@ def test_javascript_hands_values_over_unchanged(host: BareHost, name: str) -> No
 @pytest.mark.parametrize("name", ["ask-qjs", "ask-qjs-bare", "ask-spidermonkey"])
 def test_javascript_sees_a_refusal_as_the_interfaces_own_word(host: BareHost, name: str) -> None:
     """An ungranted call is a typed error inside the guest, not a crash."""
-    answers: dict[tuple[str, str], Answer] = {
+    answers = {
         interface: json.loads(host.call(build.component(name), GuestCall(f"/ask/{interface}")).body or b"")
         for interface in ("http", "storage", "secrets", "user-v2", "clients", "events", "ui-proxy", "scheduler")
     }

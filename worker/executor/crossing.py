@@ -9,7 +9,8 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any, Final
 
-CHUNK_BYTES: Final = 64 * 1024
+CHUNK_BYTES: Final = 16 * 1024
+"""What the strings and records of an ordinary request take; larger pieces get memory of their own."""
 
 
 class Unfit(ValueError):

@@ -13,7 +13,6 @@ import time
 from ctypes import byref, c_uint64
 from typing import Any, Final
 
-import msgspec
 from wasmtime import Engine
 
 from schemas.errors import ErrorCode
@@ -184,6 +183,9 @@ class Invoker:
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
+_ANSWERED: Final = Ending(OutcomeKind.COMPLETED, None, "")
+
+
 def _reuse_key(run: Run) -> tuple[str, str | None, int]:
     """State may pass between calls of one install only."""
     return run.content_hash, run.context.get("install_id"), run.memory_mb
@@ -224,18 +226,17 @@ def _done(
     detail: str = "",
     recycle: bool = False,
 ) -> Done:
-    done = Done(
+    end = _ANSWERED if isinstance(ended, GuestResponse) else ended
+    return Done(
         invocation=run.invocation,
-        kind=OutcomeKind.COMPLETED,
+        kind=end.kind,
+        response=ended if isinstance(ended, GuestResponse) else None,
+        code=end.code,
+        message=end.message,
         cpu_ms=cpu_ms,
         memory_mb=memory_mb,
         fuel=fuel,
         host_calls=host_calls,
-        recycle=recycle,
+        recycle=recycle or end.recycle,
         detail=detail,
-    )
-    if isinstance(ended, GuestResponse):
-        return msgspec.structs.replace(done, response=ended)
-    return msgspec.structs.replace(
-        done, kind=ended.kind, code=ended.code, message=ended.message, recycle=recycle or ended.recycle
     )

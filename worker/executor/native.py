@@ -6,18 +6,23 @@ Owns their prototypes and nothing else. The library's own Python classes stay in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ctypes import (
     CFUNCTYPE,
     POINTER,
+    PYFUNCTYPE,
     Structure,
     byref,
     c_bool,
     c_char_p,
     c_int64,
     c_size_t,
+    c_ssize_t,
     c_uint32,
     c_uint64,
     c_void_p,
+    py_object,
+    pythonapi,
     string_at,
 )
 from typing import Final
@@ -89,6 +94,15 @@ add_function = CFUNCTYPE(c_void_p, c_void_p, c_char_p, c_size_t, CALLBACK, c_siz
 add_resource = CFUNCTYPE(c_void_p, c_void_p, c_char_p, c_size_t, c_void_p, DESTRUCTOR, c_size_t, c_void_p)(
     ("wasmtime_component_linker_instance_add_resource", _LIBRARY)
 )
+
+bytes_at: Callable[[int, int], bytes] = PYFUNCTYPE(py_object, c_void_p, c_ssize_t)(
+    ("PyBytes_FromStringAndSize", pythonapi)
+)
+"""(address, size) -> bytes."""
+text_at: Callable[[int, int, None], str] = PYFUNCTYPE(py_object, c_void_p, c_ssize_t, c_char_p)(
+    ("PyUnicode_DecodeUTF8", pythonapi)
+)
+"""(address, size, None) -> str. Raises UnicodeDecodeError."""
 
 MAX_ERROR_TEXT_BYTES: Final = 4 * 1024
 """Of wasmtime's text, which can repeat names the guest chose, at most so much is looked at: the end of it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable
-from ctypes import byref, c_void_p, string_at
+from ctypes import byref, c_void_p
 from typing import Any, Final
 
 from wasmtime import _ffi as ffi
@@ -19,6 +19,7 @@ from schemas import wit_types
 from schemas.capability import Err, Ok
 from worker.executor import native
 from worker.executor.crossing import Crossing, Resource, Unfit
+from worker.executor.native import bytes_at, text_at
 
 VALUE_BYTES: Final = 32
 PAYLOAD_OFFSET: Final = 8
@@ -135,7 +136,7 @@ def _lift_string(raw: bytes, at: int, crossing: Crossing) -> str:
     if kind != _STRING:
         raise Unfit("not a string")
     crossing.spend(size)
-    return string_at(data, size).decode() if size else ""
+    return text_at(data, size, None) if size else ""
 
 
 def _lower_bytes(value: Any, crossing: Crossing) -> bytes:
@@ -154,7 +155,7 @@ def _lift_bytes(raw: bytes, at: int, crossing: Crossing) -> bytes:
     crossing.spend(size)
     if not size:
         return b""
-    cells = string_at(data, size * VALUE_BYTES)
+    cells = bytes_at(data, size * VALUE_BYTES)
     if cells[0] != _U8_CELL[0]:
         raise Unfit("not a list<u8>")
     return cells[PAYLOAD_OFFSET::VALUE_BYTES]
@@ -175,7 +176,7 @@ def _list(element: wit_types.Type) -> tuple[Lower, Lift]:
         if kind != _LIST:
             raise Unfit("not a list")
         crossing.spend(size * VALUE_BYTES)
-        cells = string_at(data, size * VALUE_BYTES) if size else b""
+        cells = bytes_at(data, size * VALUE_BYTES) if size else b""
         return [lift_element(cells, start, crossing) for start in range(0, size * VALUE_BYTES, VALUE_BYTES)]
 
     return lower, lift
@@ -195,7 +196,7 @@ def _tuple(elements: tuple[wit_types.Type, ...]) -> tuple[Lower, Lift]:
         kind, size, data = _PAIR.unpack_from(raw, at)
         if kind != _TUPLE or size != count:
             raise Unfit(f"not a tuple of {count}")
-        cells = string_at(data, count * VALUE_BYTES)
+        cells = bytes_at(data, count * VALUE_BYTES)
         return [plan[1](cells, n * VALUE_BYTES, crossing) for n, plan in enumerate(plans)]
 
     return lower, lift
@@ -230,7 +231,7 @@ def _record(fields: tuple[tuple[str, wit_types.Type], ...]) -> tuple[Lower, Lift
         kind, size, data = _PAIR.unpack_from(raw, at)
         if kind != _RECORD or size != count:
             raise Unfit(f"not a record of {count} fields")
-        entries = string_at(data, count * FIELD_BYTES)
+        entries = bytes_at(data, count * FIELD_BYTES)
         return {
             plan[0]: plan[4](entries, start, crossing)
             for plan, start in zip(plans, range(16, count * FIELD_BYTES, FIELD_BYTES), strict=True)
@@ -248,7 +249,7 @@ def _enum(names: tuple[str, ...]) -> tuple[Lower, Lift]:
 
     def lift(raw: bytes, at: int, _: Crossing) -> str:
         kind, size, data = _PAIR.unpack_from(raw, at)
-        name = string_at(data, size).decode()
+        name = text_at(data, size, None)
         if kind != _ENUM or name not in cells:
             raise Unfit("not a case of the enum")
         return name
@@ -267,7 +268,7 @@ def _option(some: wit_types.Type) -> tuple[Lower, Lift]:
         kind, data = _POINTER.unpack_from(raw, at)
         if kind != _OPTION:
             raise Unfit("not an option")
-        return lift_some(string_at(data, VALUE_BYTES), 0, crossing) if data else None
+        return lift_some(bytes_at(data, VALUE_BYTES), 0, crossing) if data else None
 
     return lower, lift
 
@@ -307,7 +308,7 @@ def _payload(
     lower, lift = plan(type_)
     return (
         lambda value, crossing: crossing.put(lower(value, crossing)),
-        lambda address, crossing: lift(string_at(address, VALUE_BYTES), 0, crossing),
+        lambda address, crossing: lift(bytes_at(address, VALUE_BYTES), 0, crossing),
     )
 
 
@@ -324,7 +325,7 @@ def _variant(cases: tuple[tuple[str, wit_types.Type | None], ...]) -> tuple[Lowe
         kind, size, name, data = _VARIANT.unpack_from(raw, at)
         if kind != _VARIANT_KIND:
             raise Unfit("not a variant")
-        case = string_at(name, size).decode()
+        case = text_at(name, size, None)
         return case, plans[case][2](data, crossing)
 
     return lower, lift
@@ -341,8 +342,8 @@ def _flags(names: tuple[str, ...]) -> tuple[Lower, Lift]:
         kind, size, data = _PAIR.unpack_from(raw, at)
         if kind != _FLAGS or size > len(names):
             raise Unfit("not flags")
-        found = string_at(data, size * _NAME.size) if size else b""
-        return frozenset(string_at(address, length).decode() for length, address in _NAME.iter_unpack(found))
+        found = bytes_at(data, size * _NAME.size) if size else b""
+        return frozenset(text_at(address, length, None) for length, address in _NAME.iter_unpack(found))
 
     return lower, lift
 

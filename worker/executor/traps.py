@@ -65,10 +65,10 @@ class GuestEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a call ended other than by an answer. `recycle`: the executor must not serve again."""
+    """How a call ended. `code` None: by an answer. `recycle`: the executor must not serve again."""
 
     kind: OutcomeKind
-    code: ErrorCode
+    code: ErrorCode | None
     message: str
     recycle: bool = False
 

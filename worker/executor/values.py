@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Sequence
-from ctypes import string_at
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from schemas import wit_types
 from schemas.capability import Err
 from worker.executor import native, plans
 from worker.executor.crossing import Crossing, TooLarge, Unfit
+from worker.executor.native import bytes_at
 from worker.executor.plans import FIELD_BYTES, PAYLOAD_OFFSET, VALUE_BYTES, Lift, Lower
 
 
@@ -50,13 +50,13 @@ class Codec:
         if self._lift_result is None:
             return None
         with _conversion():
-            return self._lift_result(string_at(address, VALUE_BYTES), 0, crossing)
+            return self._lift_result(bytes_at(address, VALUE_BYTES), 0, crossing)
 
     def lift_parameters(self, address: int, count: int, crossing: Crossing) -> list[Any]:
         """The host values of an argument array. Raises Unfit, TooLarge."""
         if count != len(self._lift_parameters):
             raise Unfit(f"{count} arguments for {len(self._lift_parameters)} parameters")
-        raw = string_at(address, count * VALUE_BYTES) if count else b""
+        raw = bytes_at(address, count * VALUE_BYTES) if count else b""
         with _conversion():
             return [lift(raw, n * VALUE_BYTES, crossing) for n, lift in enumerate(self._lift_parameters)]
 

@@ -95,7 +95,7 @@ class Consumer:
         flight = Flight(self._accept(request, received), message)
         with self._flights.track(flight):
             outcome = await self._handler(flight)
-        self._count(flight.invocation, outcome)
+        0 and self._count(flight.invocation, outcome)
         self._records.finished(flight.invocation, outcome)
         return outcome
 

@@ -3,6 +3,7 @@
  *
  *   /ask/<interface>[/<function>][?args=<json list>]   one host call; arguments also as a JSON list in the body.
  *        200 {"ok": result} or {"error": enum case or failure record}; without a function, the interface's first one
+ *   /fetch?url=…   the engine's own fetch, past our interface: 200 {"ok": status} or {"error": text}
  *   /script   the body is a list of steps, done in order; 200 {"results": [...]} unless a step says otherwise
  *   an event delivery (POST elsewhere): steps in its payload's `script`, else none
  *   everything else: 200 with the request as the guest saw it
@@ -63,8 +64,17 @@ export async function handler(request) {
     const args = given ? JSON.parse(given) : readJson(request);
     return jsonResponse(ask(words[asked + 1], words[asked + 2], args));
   }
+  if (words.at(-1) === "fetch") return jsonResponse(await fetched(new URLSearchParams(query).get("url")));
   const steps = words.at(-1) === "script" ? readJson(request) : deliveredSteps(request);
   return steps ? play(steps) : jsonResponse(described(request));
+}
+
+async function fetched(url) {
+  try {
+    return { ok: (await fetch(url)).status };
+  } catch (error) {
+    return { error: String(error) };
+  }
 }
 
 function deliveredSteps(request) {

@@ -25,7 +25,7 @@ async def edge(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPat
 
 def path_of(operation: Operation) -> str:
     path = operation.path
-    for name in ("tenant", "publisher", "install", "key"):
+    for name in ("tenant", "publisher", "install", "key", "extension", "version", "namespace"):
         path = path.replace(f"{{{name}}}", UNKNOWN)
     return path
 
@@ -50,6 +50,7 @@ async def test_each_operation_refuses_whom_it_is_not_for(edge: Edge, operation: 
         Access.READ: (writer, edge.operator_key),
         Access.WRITE: (reader, edge.operator_key),
         Access.PUBLISHER: (reader, writer, edge.operator_key),
+        Access.CURATOR: (reader, writer),
         Access.OPERATOR: (reader, writer),
         Access.PLATFORM: (reader, writer),
     }[operation.access]
@@ -63,7 +64,7 @@ async def test_each_body_refuses_fields_it_does_not_know(edge: Edge, operation: 
     """An unknown field is named, not ignored."""
     publisher = await make_publisher(edge)
     _, tenant_key = await edge.tenant_key(READ, WRITE, publisher=publisher)
-    key = edge.operator_key if operation.access is Access.OPERATOR else tenant_key
+    key = edge.operator_key if operation.access in (Access.OPERATOR, Access.CURATOR) else tenant_key
     answer = await edge.request(operation.method, path_of(operation), key=key, body={"no_such_field": 1})
     assert (answer.status, answer.code) == (400, "invalid_request")
     assert "no_such_field" in {problem["path"] for problem in answer.json()["error"]["problems"]}

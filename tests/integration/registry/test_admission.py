@@ -133,7 +133,7 @@ async def front(fresh_database: TestDatabase, database: Database, nats_server: N
         async with install_changes.listen(messaging, admission.changed, clear=admission.clear):
             tasks.start(
                 streams.consume(
-                    registry, streams.RECORDS, durable=f"test-{tenant}", handle=keep, batch=50, stopping=stopping
+                    registry, streams.Pull(streams.RECORDS, f"test-{tenant}", batch=50), keep, stopping=stopping
                 ),
                 name="records",
             )

@@ -344,6 +344,4 @@ class _Dying:
 
 
 async def _consume(messaging: Messaging, ledger: _Dying, stopping: asyncio.Event) -> None:
-    await streams.consume(
-        messaging, streams.RECORDS, durable="ledger", handle=ledger.write, batch=10, stopping=stopping
-    )
+    await streams.consume(messaging, streams.Pull(streams.RECORDS, "ledger", batch=10), ledger.write, stopping=stopping)

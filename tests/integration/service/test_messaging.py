@@ -19,6 +19,7 @@ from service.clock import SystemClock
 from service.lifecycle import TaskOwner
 from service.messaging import Message, Messaging, NoResponders
 from service.records import RecordWriter
+from service.streams import Pull
 
 RECORD = Record(
     invocation="one",
@@ -89,9 +90,8 @@ async def test_records_that_gather_while_one_is_written_go_in_one_message(engine
         await streams.declare(registry)
         writer = RecordWriter(gateway, tasks, SystemClock())
         await asyncio.gather(*(writer.write(5, RECORD) for _ in range(100)))
-        consume = streams.consume(
-            registry, streams.RECORDS, durable="ledger", handle=handle, batch=50, stopping=stopping
-        )
+        pull = Pull(streams.RECORDS, "ledger", batch=50)
+        consume = streams.consume(registry, pull, handle, stopping=stopping)
         await asyncio.wait_for(consume, 20)
     assert sum(received) == 100
     assert len(received) <= 5

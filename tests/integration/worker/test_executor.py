@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from schemas.capability import INTERFACES, Answerer, Err, Ok
+from schemas.capability import INTERFACES, Err, Ok
 from schemas.errors import ErrorCode
 from schemas.invocation import MAX_HOST_CALLS, OutcomeKind
 from tests.integration.worker import executor_harness as harness
@@ -186,9 +186,7 @@ def test_a_host_call_carries_its_arguments_up_and_the_answer_down(executor: Exec
     """Records, options, byte lists and results cross in both directions as host values."""
     executor.load(ASK)
     entry = {"namespace": "n", "key": "k", "value": b"\x00\xff", "revision": 7}
-    done = executor.run(
-        ASK, "/ask/storage/get", body=b'["n","k"]', grants=ALL_GRANTS, answer=lambda call: Ok(entry)
-    )
+    done = executor.run(ASK, "/ask/storage/get", body=b'["n","k"]', grants=ALL_GRANTS, answer=lambda call: Ok(entry))
 
     assert [(c.ordinal, c.interface, c.function, c.arguments) for c in executor.calls] == [
         (1, "storage", "get", ["n", "k"])
@@ -201,12 +199,11 @@ def test_a_host_call_carries_its_arguments_up_and_the_answer_down(executor: Exec
     ("interface", "function"),
     [(interface.name, function.name) for interface in INTERFACES.values() for function in interface.functions],
 )
-def test_whatever_is_not_granted_is_refused_inside_the_guest(
-    executor: Executor, interface: str, function: str
-) -> None:
+def test_whatever_is_not_granted_is_refused_inside_the_guest(executor: Executor, interface: str, function: str) -> None:
     """S12: the interface's own denied value, no trap, and nothing leaves the executor but the reason."""
     executor.load(ASK)
-    done = executor.run(ASK, f"/ask/{interface}/{function}", body=json.dumps(ARGUMENTS[interface, function]).encode(), grants=frozenset())
+    arguments = json.dumps(ARGUMENTS[interface, function]).encode()
+    done = executor.run(ASK, f"/ask/{interface}/{function}", body=arguments, grants=frozenset())
 
     assert done.kind is OutcomeKind.COMPLETED, done
     assert executor.calls == []
@@ -447,8 +444,3 @@ ARGUMENTS: dict[tuple[str, str], list[Any]] = {
     ("metrics", "record-histogram"): ["a", 1, []],
     ("events", "emit"): [{"topic": "t", "payload": "{}"}],
 }
-
-
-def test_every_function_has_arguments_in_this_file() -> None:
-    """A capability that joins the catalogue is refused and answered here too."""
-    assert {answerer for answerer in Answerer} == {interface.answerer for interface in INTERFACES.values()}

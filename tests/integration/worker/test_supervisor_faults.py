@@ -33,9 +33,8 @@ CHILD = Path(__file__).with_name("misbehaving_executor.py")
 
 
 @pytest.fixture(scope="module")
-async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
-    root: Path = tmp_path_factory.mktemp("bench")
-    async with worker_stack.start(root) as started:
+async def bench() -> AsyncIterator[Bench]:
+    async with worker_stack.start_in_temporary_directory() as started:
         yield started
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -209,7 +208,6 @@ def stock_bytes() -> Any:
 
 
 @pytest.fixture(autouse=True)
-def layout() -> Iterator[None]:
+def layout() -> None:
     """Every test here stands on the layout that the executor checks at its start."""
     values.check_layout()
-    yield

@@ -25,7 +25,7 @@ def test_guests_of_every_age_of_the_world_pass(guest: str) -> None:
 
 
 def test_the_whole_world_is_what_the_catalogue_answers() -> None:
-    """Every interface of the WIT is in the catalogue with the same functions, so that nothing imported is unanswered."""
+    """Every interface of the WIT is in the catalogue with the same functions, so nothing imported is unanswered."""
     world = {name: set(functions) for name, functions in wit_check.world().interfaces.items() if name != "types"}
     catalogue = {
         name: {function.name for function in interface.functions} for name, interface in capability.INTERFACES.items()

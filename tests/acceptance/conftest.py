@@ -1,0 +1,35 @@
+"""One `alga dev` for all acceptance tests that type commands; it watches a directory that begins empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.dev_process import Dev, start_dev
+
+PUBLISHER = "Alga Examples"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The fleet and the directory it watches."""
+
+    dev: Dev
+    project: Path
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    directory = tmp_path_factory.mktemp("dev")
+    project = directory / "watched"
+    project.mkdir()
+    with start_dev(directory / "data", "--watch", str(project)) as dev:
+        yield Watched(dev, project)
+
+
+@pytest.fixture(scope="session")
+def dev(watched: Watched) -> Dev:
+    return watched.dev
