@@ -39,7 +39,8 @@ def _tools() -> dict[str, str]:
 
 async def _gateway(connection: Connection) -> dict[str, str]:
     async with Client.open(connection) as session:
-        return {"gateway": await _health(session, connection), "key": await _key(session)}
+        health = await _health(session, connection)
+        return {"gateway": health, "key": await _key(session) if health.startswith("ok") else "not tried"}
 
 
 async def _health(session: Client, connection: Connection) -> str:

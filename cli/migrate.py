@@ -8,6 +8,7 @@ import click
 
 from cli.output import emit, json_option, step
 from registry import migrate as migrations
+from schemas.errors import Invalid
 
 
 @click.command()
@@ -18,6 +19,8 @@ from registry import migrate as migrations
 @json_option
 def migrate(dsn: str, app_password: str | None, system_password: str | None, bootstrap: bool, as_json: bool) -> None:
     """Apply the migrations that are not applied yet."""
+    if not dsn.startswith(("postgres://", "postgresql://")):
+        raise Invalid("--dsn must begin with postgres:// or postgresql://")
     with step("migrating"):
         asyncio.run(migrations.migrate(dsn, app_password=app_password, system_password=system_password))
     done = {"migrated": "yes"}

@@ -5,6 +5,8 @@ Owns the order: identity first, then that no header states another tenant.
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import web
 
 from gateway import access, keys
@@ -13,6 +15,8 @@ from schemas import headers
 from schemas.call import CallContext, Deadline, Principal
 from schemas.errors import Forbidden
 from schemas.ids import TenantId
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 async def identify(request: web.Request) -> Identity:
@@ -37,5 +41,10 @@ def context(request: web.Request, tenant: TenantId, principal: Principal, *, sec
         principal=principal,
         request_id=request[keys.REQUEST_ID],
         deadline=Deadline.after(seconds, now=request.app[keys.CLOCK].monotonic()),
-        traceparent=request.headers.get(headers.TRACEPARENT),
+        traceparent=_traceparent(request.headers.get(headers.TRACEPARENT)),
     )
+
+
+def _traceparent(text: str | None) -> str | None:
+    """The caller's trace, if it is one (W3C trace context); anything else is not carried on."""
+    return text if text is not None and _TRACEPARENT.fullmatch(text) else None

@@ -25,6 +25,8 @@ HEADER_SECONDS = 10.0
 IDLE_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 """How long an unread body is drained after an early answer, so that the caller gets to read the answer."""
+WRITE_SECONDS = 120.0
+"""How long an answer may wait for its reader: 2 MiB at 17 kB/s."""
 CONNECTIONS_PER_ADDRESS = 4096
 
 _quiet = logging.getLogger("gateway.connections")
@@ -33,13 +35,14 @@ _quiet = logging.getLogger("gateway.connections")
 class Connection(RequestHandler):
     """One caller's connection."""
 
-    __slots__ = ("_address", "_header_timer", "_server")
+    __slots__ = ("_address", "_header_timer", "_server", "_write_timer")
 
     def __init__(self, server: GatewayServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._address: str | None = None
         self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -51,6 +54,7 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
+        self._stop_waiting_for_reader()
         if self._address is not None:
             self._server.release(self._address)
             self._address = None
@@ -63,6 +67,15 @@ class Connection(RequestHandler):
                 self._disarm()
         elif self._header_timer is None:
             self._header_timer = self._loop.call_later(HEADER_SECONDS, self.force_close)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self._loop.call_later(WRITE_SECONDS, self._give_up_on_reader)
+
+    def resume_writing(self) -> None:
+        self._stop_waiting_for_reader()
+        super().resume_writing()
 
     def handle_error(
         self,
@@ -80,8 +93,19 @@ class Connection(RequestHandler):
             log.error("a request failed outside the middleware", exc_info=exc)
             problem = Internal("something went wrong on our side")
         response = errors.response_of(problem, request_id=ids.uuid7())
+        response.headers["server"] = errors.SERVER
         response.force_close()
         return response
+
+    def _give_up_on_reader(self) -> None:
+        """Abort: a graceful close would wait for what the caller does not read."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _disarm(self) -> None:
         if self._header_timer is not None:

@@ -17,6 +17,8 @@ from schemas.invocation import Outcome
 
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
 JSON_TYPE = "application/json"
+SERVER = "alga"
+"""What software and which version answers is nobody's business."""
 
 STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_REQUEST: 400,

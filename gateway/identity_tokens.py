@@ -168,8 +168,9 @@ def claims_of(payload: dict[str, Any]) -> Claims:
 
 
 def _text(payload: dict[str, Any], name: str) -> str:
+    """A claim as text that can be sent on; half characters, which JSON lets through, are replaced."""
     value = payload.get(name)
-    return value if isinstance(value, str) else ""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def _permissions(value: object) -> list[str]:

@@ -21,9 +21,6 @@ from service.metrics import Metrics
 
 log = structlog.get_logger()
 
-SERVER = "alga"
-"""What software and which version answers is nobody's business."""
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -45,7 +42,7 @@ def edge(cors: Cors, metrics: Metrics) -> Middleware:
             response = _failed(request, errors.error_of(problem))
         if not response.prepared:
             response.headers[headers.REQUEST_ID] = request_id
-            response.headers["server"] = SERVER
+            response.headers["server"] = errors.SERVER
             cors.mark(response.headers, request.headers.get("origin"))
         _count(metrics, request, response, time.perf_counter() - started)
         return response

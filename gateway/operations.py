@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from aiohttp import web
 
-from gateway import access, callers, json_bodies
+from gateway import access, bodies, callers, json_bodies
 from gateway.errors import JSON_TYPE
 from gateway.identity import Identity
 from schemas.call import CallContext
@@ -74,7 +74,7 @@ class Operation(NamedTuple):
 def add(app: web.Application, operations: tuple[Operation, ...]) -> None:
     """Register operations as routes."""
     for operation in operations:
-        app.router.add_route(operation.method, operation.path, _route(operation))
+        app.router.add_route(operation.method, operation.path, _route(operation), expect_handler=bodies.leave_uninvited)
 
 
 def _route(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -28,6 +28,8 @@ def check(request: web.BaseRequest) -> None:
         raise Invalid("request target must be a path, not a URL, an authority or a fragment")
     _check_host(given.getall("host", []), required=request.version == HttpVersion11)
     _check_framing(request)
+    if given.get("expect", "100-continue").lower() != "100-continue":
+        raise Invalid("Expect must be 100-continue")
     encoding = given.get("content-encoding")
     if encoding is not None and encoding.strip().lower() != "identity":
         raise Invalid("content-encoding of a request must be identity")

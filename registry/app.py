@@ -37,7 +37,7 @@ from registry.publish_requests import PublishRequests
 from registry.publishers import Publishers
 from registry.publishing import Publishing
 from registry.quotas import RateLimiter
-from registry.rebuilding import Rebuilding
+from registry.rebuilding import AHEAD_AT_ONCE, Rebuilding
 from registry.secret_requests import SecretRequests
 from registry.secrets import Secrets
 from registry.serving import Serving
@@ -166,21 +166,23 @@ async def _serve(
     ledger = Ledger(database, secured.verifier, clock, engines.metrics)
     background = await stack.enter_async_context(TaskOwner(on_failure))
     background.start(ledger.consume(messaging, asyncio.Event()), name="ledger")
-    housekeeping.start(_jobs(ledger, storage, Idempotency(database, clock)), background)
+    rebuilding, publish_requests = _publishing(settings, engines, secured)
+    housekeeping.start(_jobs(ledger, storage, Idempotency(database, clock), rebuilding), background)
     await stack.enter_async_context(Serving(services, secured.verifier, engines.metrics).serving(messaging))
     await stack.enter_async_context(SecretRequests(secrets, announcer, clock).serving(messaging))
-    await stack.enter_async_context(_publish_requests(settings, engines, secured).serving(messaging))
+    await stack.enter_async_context(publish_requests.serving(messaging))
 
 
-def _jobs(ledger: Ledger, storage: Storage, idempotency: Idempotency) -> tuple[Job, ...]:
+def _jobs(ledger: Ledger, storage: Storage, idempotency: Idempotency, rebuilding: Rebuilding) -> tuple[Job, ...]:
     return (
         Job(name="lost invocations", every_seconds=10, run=ledger.close_lost, full=REAP_ROWS),
         Job(name="expired storage records", every_seconds=60, run=storage.reap, full=EXPIRED_AT_ONCE),
         Job(name="expired idempotency keys", every_seconds=60, run=idempotency.reap, full=EXPIRED_AT_ONCE),
+        Job(name="code for this engine", every_seconds=300, run=rebuilding.rebuild_missing, full=AHEAD_AT_ONCE),
     )
 
 
-def _publish_requests(settings: RegistrySettings, engines: Engines, secured: Secured) -> PublishRequests:
+def _publishing(settings: RegistrySettings, engines: Engines, secured: Secured) -> tuple[Rebuilding, PublishRequests]:
     database, store, clock = engines.database, engines.store, engines.clock
     caps = Caps(packed_bytes=settings.publish.max_packed_bytes)
     builder = Builder(
@@ -193,7 +195,7 @@ def _publish_requests(settings: RegistrySettings, engines: Engines, secured: Sec
     )
     publishing = Publishing(database, store, builder, roots=secured.roots, caps=caps, clock=clock)
     rebuilding = Rebuilding(Bundles(database), Publishers(database), store, builder, roots=secured.roots, caps=caps)
-    return PublishRequests(publishing, rebuilding, engines.metrics)
+    return rebuilding, PublishRequests(publishing, rebuilding, engines.metrics)
 
 
 def _ready(messaging: Messaging) -> probes.Ready:

@@ -7,19 +7,15 @@ before (`registry/publishing.py`); how installs read these rows is `registry/ver
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
-from registry import audit, publishers, statements
-from registry.archive import Archive
+from registry import audit, candidates, publishers, statements
 from registry.audit import Resource
+from registry.candidates import Build, Candidate
 from registry.database import Connection, Database, Row
-from registry.publishers import Publisher
-from registry.signing import Verified, encode_signature
 from registry.versions import ACTIVE, QUARANTINED, WITHDRAWN
-from schemas import bundle, capability, versions
-from schemas.bundle import COMPONENT_PATH
+from schemas import bundle, versions
 from schemas.call import CallContext
 from schemas.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound
 from schemas.ids import ContentHash, PublisherId, RegistryId, TenantId, VersionId
@@ -27,40 +23,7 @@ from schemas.manifest import Manifest
 from schemas.publishing import Published
 
 STATES = (ACTIVE, WITHDRAWN, QUARANTINED)
-_IMPORT_PREFIX = "alga:extension/"
 _SQL = statements.load("bundles")
-
-
-class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """A component compiled for one engine, in the store with its load record. `imports`: the component's real ones.
-
-    `sha256` and `size_bytes` are the cwasm's, `signature` is the load record's, in base64.
-    """
-
-    content_hash: ContentHash
-    engine_fingerprint: str
-    sha256: str
-    size_bytes: int
-    signature: str
-    build_key_id: str
-    built_at: datetime
-    imports: tuple[str, ...]
-
-
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that was read, verified and compiled: all that its rows say. `build` None: there is no code."""
-
-    version_id: VersionId
-    publisher: Publisher
-    archive: Archive
-    manifest: Manifest
-    verified: Verified
-    verified_at: datetime
-    build: Build | None
-
-    @property
-    def imports(self) -> tuple[str, ...]:
-        return self.build.imports if self.build else ()
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +114,12 @@ class Bundles:
             verified_at=row["verified_at"],
         )
 
+    async def list_uncompiled(self, fingerprint: str, *, limit: int) -> list[ContentHash]:
+        """Published components that have no code for this engine, the newest first."""
+        async with self._database.unscoped() as connection:
+            rows = await connection.fetch(_SQL.list_uncompiled, fingerprint, limit)
+        return [ContentHash(row["content_hash"]) for row in rows]
+
     async def list_versions(self, registry: RegistryId) -> list[VersionView]:
         """All versions of an extension, the newest first."""
         async with self._database.unscoped() as connection:
@@ -177,18 +146,6 @@ class Bundles:
             )
 
 
-def warnings_of(imports: tuple[str, ...], asked: frozenset[str]) -> tuple[str, ...]:
-    """What an author should know: imports whose capabilities the manifest does not ask for. They grant nothing."""
-    unasked = []
-    for name in imports:
-        interface = capability.INTERFACES.get(name.removeprefix(_IMPORT_PREFIX))
-        if interface is not None and interface.capability not in asked | capability.DEFAULTS:
-            unasked.append(interface.name)
-    if not unasked:
-        return ()
-    return (f"the component imports {', '.join(unasked)} without asking for it; such calls will be refused",)
-
-
 async def _find_published(connection: Connection, version_id: VersionId, publisher: PublisherId) -> Published | None:
     row = await connection.fetchrow(_SQL.find_published, version_id)
     if row is None or row["publisher_id"] != publisher:
@@ -203,7 +160,7 @@ async def _find_published(connection: Connection, version_id: VersionId, publish
         content_hash=ContentHash(row["content_hash"]),
         canonical_key=row["storage_url"],
         imports=imports,
-        warnings=warnings_of(imports, frozenset(row["capabilities"])),
+        warnings=candidates.warnings_of(imports, frozenset(row["capabilities"])),
     )
 
 
@@ -222,8 +179,8 @@ async def _check_new(connection: Connection, manifest: Manifest, content_hash: C
 
 
 async def _insert(connection: Connection, registry: RegistryId, version: str, candidate: Candidate) -> None:
-    await connection.execute(_SQL.insert_version, *_version_row(registry, version, candidate))
-    await connection.execute(_SQL.insert_bundle, *_bundle_row(candidate))
+    await connection.execute(_SQL.insert_version, *candidates.version_row(registry, version, candidate))
+    await connection.execute(_SQL.insert_bundle, *candidates.bundle_row(candidate))
     endpoints = candidate.manifest.endpoints
     await connection.execute(
         _SQL.insert_endpoints,
@@ -234,51 +191,6 @@ async def _insert(connection: Connection, registry: RegistryId, version: str, ca
     )
     if candidate.build is not None:
         await _put_cwasm(connection, candidate.build)
-
-
-def _version_row(registry: RegistryId, version: str, candidate: Candidate) -> tuple[object, ...]:
-    manifest = candidate.manifest
-    has_component = COMPONENT_PATH in candidate.archive.files
-    return (
-        candidate.version_id,
-        registry,
-        version,
-        manifest.runtime,
-        manifest.document.get("entry", COMPONENT_PATH) if has_component else None,
-        manifest.document.get("api"),
-        manifest.document.get("ui"),
-        sorted(manifest.capabilities),
-        _endpoints(manifest),
-        manifest.document,
-        manifest.sha256,
-        [msgspec.to_builtins(event) for event in manifest.events],
-        list(manifest.egress),
-        msgspec.to_builtins(manifest.limits),
-        list(candidate.imports),
-    )
-
-
-def _bundle_row(candidate: Candidate) -> tuple[object, ...]:
-    archive, signature = candidate.archive, candidate.verified.signature
-    return (
-        candidate.version_id,
-        archive.content_hash,
-        encode_signature(signature).decode(),
-        candidate.manifest.precompiled or None,
-        bundle.bundle_key(archive.content_hash),
-        archive.packed_bytes,
-        msgspec.to_builtins(candidate.verified.statement),
-        signature.algorithm,
-        signature.key_id,
-        candidate.verified_at,
-        msgspec.to_builtins(archive.files),
-    )
-
-
-def _endpoints(manifest: Manifest) -> list[dict[str, Any]]:
-    """As the manifest has them, further keys too, with what we read in its normal form."""
-    written = (manifest.document.get("api") or {}).get("endpoints", ())
-    return [{**raw, **msgspec.to_builtins(endpoint)} for raw, endpoint in zip(written, manifest.endpoints, strict=True)]
 
 
 async def _put_cwasm(connection: Connection, build: Build) -> None:
@@ -306,7 +218,7 @@ def _published(registry: RegistryId, version: str, candidate: Candidate) -> Publ
         content_hash=candidate.archive.content_hash,
         canonical_key=bundle.bundle_key(candidate.archive.content_hash),
         imports=candidate.imports,
-        warnings=warnings_of(candidate.imports, manifest.capabilities),
+        warnings=candidates.warnings_of(candidate.imports, manifest.capabilities),
     )
 
 

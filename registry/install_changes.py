@@ -8,7 +8,7 @@ life of a cache entry. Nothing here is needed for correctness after those ten se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -87,7 +87,6 @@ async def listen(
     Yields this front's name. The acknowledgement leaves after `changed` returned.
     """
     front = ids.new_id()
-    bucket = await messaging.bucket(FRONTS_BUCKET, ttl_seconds=FRONT_TTL_SECONDS)
 
     async def hear(message: Message) -> None:
         changed(codec.decode(InstallChanged, message.data).tenant)
@@ -96,23 +95,30 @@ async def listen(
     messaging.on_reconnect(clear)
     served = await messaging.serve(subjects.CONTROL_INSTALL_ALL, hear)
     clear()
-    await bucket.put(front, b"")
+    await _list(messaging, front)
     async with TaskOwner(on_failure) as tasks:
-        tasks.start(_stay_listed(bucket.put, front), name="stay listed as a front")
+        tasks.start(_stay_listed(messaging, front), name="stay listed as a front")
         try:
             yield front
         finally:
             await served.stop(timeout_seconds=1)
     try:
+        bucket = await messaging.bucket(FRONTS_BUCKET, ttl_seconds=FRONT_TTL_SECONDS)
         await bucket.delete(front)
     except FleetError:
         log.info("a front leaves without saying so", front=front)
 
 
-async def _stay_listed(put: Callable[[str, bytes], Awaitable[None]], front: str) -> None:
+async def _stay_listed(messaging: Messaging, front: str) -> None:
     while True:
         await asyncio.sleep(FRONT_PUT_SECONDS)
         try:
-            await put(front, b"")
+            await _list(messaging, front)
         except Unavailable:
             log.warning("a front could not renew its key", front=front)
+
+
+async def _list(messaging: Messaging, front: str) -> None:
+    """The bucket is opened each time: it may have been lost with its server, and is then made anew."""
+    bucket = await messaging.bucket(FRONTS_BUCKET, ttl_seconds=FRONT_TTL_SECONDS)
+    await bucket.put(front, b"")

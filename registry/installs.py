@@ -4,8 +4,7 @@ Owns the rules of installing, updating and removing; what is in force is `regist
 `registry/install_rows.py`'s. A change is audited in its own transaction, announced to the fronts after the commit,
 and the method returns when they have dropped what they kept, or after two seconds.
 
-Nothing of an uninstalled extension stays but its consents, its audit rows and, for `STORAGE_GRACE_SECONDS`, what it
-stored: those records get an expiry, and go as any expired record does.
+What is written is `registry/install_writes.py`'s, as is what stays of an extension that was uninstalled.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from typing import Any
 
 import msgspec
 
-from registry import audit, grants, install_follow_ups, install_rows, statements, versions
+from registry import audit, grants, install_follow_ups, install_rows, install_writes, statements, versions
 from registry.audit import Resource
 from registry.database import Connection, Database, Row
-from registry.grants import Approval, Missing, Request
+from registry.grants import Missing, Request
 from registry.install_cache import not_installed
 from registry.install_changes import Announces
 from registry.install_rows import InstallView, Platform
+from registry.install_writes import State
 from registry.versions import PublishedVersion
 from schemas import ids
 from schemas.call import CallContext
@@ -33,8 +33,6 @@ from schemas.install import InstallChanged, InstallStatus, Resolved
 from service.clock import Clock
 
 _SQL = statements.load("installs")
-_CONSENTS = statements.load("grants")
-STORAGE_GRACE_SECONDS = 7 * 24 * 3600
 MAX_PAGE = 100
 _HOST_LABEL_BYTES = 20
 """160 random bits: 32 characters of base32."""
@@ -128,11 +126,7 @@ class Installs:
         async with self._database.transaction(ctx.tenant) as connection:
             view = await self._view(connection, ctx, reference)
             await connection.fetchrow(_SQL.lock_install, ctx.tenant, view.id)
-            await install_follow_ups.drop_subscriptions(connection, ctx.tenant, view.id)
-            await connection.execute(_SQL.expire_storage, ctx.tenant, view.id, float(STORAGE_GRACE_SECONDS))
-            await connection.execute(_SQL.forget_answers, ctx.tenant, view.id)
-            await connection.execute(_CONSENTS.revoke_consents, ctx.tenant, view.id)
-            await connection.execute(_SQL.delete_install, ctx.tenant, view.id)
+            await install_writes.remove(connection, ctx, view.id)
             await self._audit(connection, ctx, "install.uninstalled", view, {"version": view.version})
         await self._announce(ctx, view.id)
         return view
@@ -157,7 +151,7 @@ class Installs:
             status = InstallStatus(held["status"])
             if consent.grants is not None and status is InstallStatus.PENDING:
                 status = InstallStatus.ENABLED if held["is_enabled"] else InstallStatus.DISABLED
-            await self._store(connection, ctx, held["install_id"], version, approval, status)
+            await install_writes.store(connection, ctx, State(held["install_id"], version, approval, status))
             view = await self._view(connection, ctx, held["install_id"])
             await self._audit(connection, ctx, "install.grants_changed", view, _granted(view))
         await self._announce(ctx, view.id)
@@ -168,7 +162,7 @@ class Installs:
         checked = install_rows.check_config(config)
         async with self._database.transaction(ctx.tenant) as connection:
             held = await self._lock(connection, ctx, reference)
-            await connection.execute(_SQL.put_config, ctx.tenant, held["install_id"], checked, ids.new_id())
+            await install_writes.put_config(connection, ctx, held["install_id"], checked)
             view = await self._view(connection, ctx, held["install_id"])
             await self._audit(connection, ctx, "install.config_changed", view, {"names": sorted(checked)[:100]})
         await self._announce(ctx, view.id)
@@ -198,20 +192,9 @@ class Installs:
         overridden = self._check_installable(version, installed=None, override=request.override)
         approval = grants.approve(version.wishes, request.consent)
         install = request.install or InstallId(ids.new_id())
-        await connection.execute(
-            _SQL.insert_install,
-            install,
-            ctx.tenant,
-            version.registry,
-            version.version_id,
-            sorted(approval.capabilities),
-            list(approval.egress),
-            msgspec.to_builtins(approval.limits),
-            grants.status_at_install(version.wishes, request.consent).value,
-            self._new_host(),
-        )
-        await connection.execute(_SQL.put_config, ctx.tenant, install, config or {}, ids.new_id())
-        await self._follow(connection, ctx, install, version, approval)
+        status = grants.status_at_install(version.wishes, request.consent)
+        state = State(install, version, approval, status)
+        await install_writes.insert(connection, ctx, state, host=self._new_host(), config=config or {})
         view = await self._view(connection, ctx, install)
         await self._audit(connection, ctx, "install.installed", view, {**_granted(view), "overridden": overridden})
         return view
@@ -226,6 +209,8 @@ class Installs:
         config: dict[str, Any] | None,
     ) -> InstallView:
         install = InstallId(held["install_id"])
+        if request.install not in (None, install):
+            raise Conflict(f"the extension is installed as {install}")
         old = await versions.get_version(connection, held["version_id"])
         new = await versions.find_published(connection, request.registry, request.version)
         overridden = self._check_installable(new, installed=old.version, override=request.override)
@@ -239,57 +224,13 @@ class Installs:
         await install_follow_ups.remap_schedules(
             connection, ctx.tenant, install, new, disable_missing=request.disable_missing_schedules
         )
-        await self._store(connection, ctx, install, new, approval, status)
+        await install_writes.store(connection, ctx, State(install, new, approval, status))
         if config is not None:
-            await connection.execute(_SQL.put_config, ctx.tenant, install, config, ids.new_id())
+            await install_writes.put_config(connection, ctx, install, config)
         view = await self._view(connection, ctx, install)
         details = {**_granted(view), "from_version": old.version, "overridden": overridden}
         await self._audit(connection, ctx, "install.updated", view, details)
         return view
-
-    async def _store(
-        self,
-        connection: Connection,
-        ctx: CallContext,
-        install: InstallId,
-        version: PublishedVersion,
-        approval: Approval,
-        status: InstallStatus,
-    ) -> None:
-        await connection.execute(
-            _SQL.update_install,
-            ctx.tenant,
-            install,
-            version.version_id,
-            sorted(approval.capabilities),
-            list(approval.egress),
-            msgspec.to_builtins(approval.limits),
-            status.value,
-        )
-        await self._follow(connection, ctx, install, version, approval)
-
-    async def _follow(
-        self,
-        connection: Connection,
-        ctx: CallContext,
-        install: InstallId,
-        version: PublishedVersion,
-        approval: Approval,
-    ) -> None:
-        """What hangs on the approval: subscriptions, and the record of who approved it."""
-        await install_follow_ups.set_subscriptions(connection, ctx.tenant, install, version, approval)
-        await connection.execute(_CONSENTS.revoke_consents, ctx.tenant, install)
-        await connection.execute(
-            _CONSENTS.insert_consent,
-            ctx.tenant,
-            install,
-            version.version_id,
-            sorted(approval.capabilities),
-            list(approval.egress),
-            msgspec.to_builtins(approval.limits),
-            list(install_follow_ups.approved_topics(version, approval)),
-            _who(ctx),
-        )
 
     async def _switch(self, ctx: CallContext, reference: str, *, enabled: bool) -> InstallView:
         async with self._database.transaction(ctx.tenant) as connection:
@@ -351,11 +292,6 @@ def _granted(view: InstallView) -> dict[str, object]:
         "limits": msgspec.to_builtins(view.granted_limits),
         "status": view.status.value,
     }
-
-
-def _who(ctx: CallContext) -> str:
-    user = ctx.principal.user
-    return (user.user_id if user else ctx.principal.key_id) or ctx.principal.kind.value
 
 
 def _consent_required(version: str, missing: Missing) -> Conflict:

@@ -22,7 +22,8 @@ from registry.archive import Archive, Caps
 from registry.audit import Resource
 from registry.building import Builder
 from registry.bundle_store import BundleStore
-from registry.bundles import Bundles, Candidate
+from registry.bundles import Bundles
+from registry.candidates import Candidate
 from registry.certificates import Roots
 from registry.database import Database
 from registry.publishers import Publisher, Publishers, PublisherState

@@ -19,16 +19,19 @@ from registry.archive import Archive, Caps
 from registry.building import Builder
 from registry.bundle_store import BundleStore
 from registry.bundles import Bundles, Source
+from registry.candidates import Build
 from registry.certificates import Roots
 from registry.publishers import Publishers
 from registry.publishing import Step
 from registry.signing import Bound, Verified
 from schemas import bundle, ids, manifest
-from schemas.errors import Corrupt, NotFound, Unavailable, Unprocessable
+from schemas.errors import Corrupt, FleetError, NotFound, Unavailable, Unprocessable
 from schemas.ids import ContentHash
 from schemas.publishing import Precompiled, PrecompileRequest
 
 log = structlog.get_logger()
+
+AHEAD_AT_ONCE = 5
 
 
 class Rebuilding:
@@ -47,6 +50,7 @@ class Rebuilding:
         self._bundles, self._publishers = bundles, publishers
         self._store, self._builder = store, builder
         self._roots, self._caps = roots, caps
+        self._failed: set[ContentHash] = set()
 
     async def rebuild(self, request: PrecompileRequest, *, step: Step) -> Precompiled:
         """Raises NotFound for what was never published, Corrupt for a stored bundle that is not what was signed,
@@ -57,6 +61,29 @@ class Rebuilding:
                 retry_after_seconds=30,
             )
         source = await self._bundles.get_source(request.content_hash)
+        step("looking at what is stored")
+        build = await self._builder.find_intact(source.content_hash) or await self._build(source, step)
+        await self._bundles.put_cwasm(build)
+        return Precompiled(content_hash=request.content_hash, engine_fingerprint=request.engine_fingerprint)
+
+    async def rebuild_missing(self) -> int:
+        """Compile ahead what was published for another engine, the newest first; how many were tried.
+
+        One that failed is left for a worker to ask for, so that it does not stand in the way of the others.
+        """
+        fingerprint = self._builder.fingerprint
+        missing = await self._bundles.list_uncompiled(fingerprint, limit=AHEAD_AT_ONCE + len(self._failed))
+        wanted = [content_hash for content_hash in missing if content_hash not in self._failed][:AHEAD_AT_ONCE]
+        for content_hash in wanted:
+            request = PrecompileRequest(content_hash=content_hash, engine_fingerprint=fingerprint)
+            try:
+                await self.rebuild(request, step=_unseen)
+            except FleetError as error:
+                self._failed.add(content_hash)
+                log.warning("a bundle could not be compiled ahead", content_hash=content_hash, code=error.code)
+        return len(wanted)
+
+    async def _build(self, source: Source, step: Step) -> Build:
         step("reading the archive")
         read = await self._read(source.content_hash)
         step("verifying the signature")
@@ -65,9 +92,7 @@ class Rebuilding:
             raise NotFound(f"the bundle {source.content_hash} has no component")
         step("compiling")
         memory_mb = publishing.memory_mb_of(manifest.parse(read.manifest))
-        build = await self._builder.build(verified, read.component, memory_mb=memory_mb)
-        await self._bundles.put_cwasm(build)
-        return Precompiled(content_hash=request.content_hash, engine_fingerprint=request.engine_fingerprint)
+        return await self._builder.build(verified, read.component, memory_mb=memory_mb)
 
     async def _read(self, content_hash: ContentHash) -> Archive:
         key = bundle.bundle_key(content_hash)
@@ -109,6 +134,10 @@ class Rebuilding:
             roots=self._roots,
             now=source.verified_at,
         )
+
+
+def _unseen(_: str) -> None:
+    """Nobody watches work that nobody asked for."""
 
 
 def quarantine_key(content_hash: ContentHash) -> str:

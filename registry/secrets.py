@@ -111,7 +111,8 @@ class Secrets:
     async def names(self, ctx: CallContext, install: InstallId) -> SecretsInfo:
         """Names for an admin. Raises NotFound, Unavailable."""
         async with self._database.transaction(ctx.tenant) as connection:
-            await _check_install(connection, ctx.tenant, install)
+            if await connection.fetchrow(_SQL.find_install, ctx.tenant, install) is None:
+                raise not_installed()
             row = await connection.fetchrow(_SQL.get_secrets, ctx.tenant, install)
         if row is None:
             return SecretsInfo(names=(), expires_at=None, version=None)
@@ -149,7 +150,8 @@ class Secrets:
         """
         _check_values(put)
         async with self._database.transaction(ctx.tenant) as connection:
-            await _check_install(connection, ctx.tenant, install)
+            if await connection.fetchrow(_SQL.lock_install, ctx.tenant, install) is None:
+                raise not_installed()
             row = await connection.fetchrow(_SQL.get_secrets, ctx.tenant, install)
             before = {} if row is None else self._decrypt(ctx.tenant, install, row)
             after = {**{name: value for name, value in before.items() if name not in delete}, **put}
@@ -235,11 +237,6 @@ class Secrets:
 
     def _is_over(self, expires_at: datetime.datetime | None) -> bool:
         return expires_at is not None and expires_at.timestamp() <= self._clock.now()
-
-
-async def _check_install(connection: Connection, tenant: TenantId, install: InstallId) -> None:
-    if await connection.fetchrow(_SQL.lock_install, tenant, install) is None:
-        raise not_installed()
 
 
 def _check_values(values: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 
 class NatsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """ALGA_NATS_*: `url` with user and password in it; `development` allows a plaintext connection off this machine."""
+    """ALGA_NATS_*: `url` with user and password in it; `shard_count` is fixed when a cluster is made."""
 
     url: str
     shard_count: int = 64

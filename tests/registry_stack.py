@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -252,8 +252,8 @@ def sign(packed: bytes, key: Ed25519PrivateKey) -> str:
 
 
 @asynccontextmanager
-async def open_stack(postgres: PostgresServer, root: Path) -> AsyncIterator[RegistryStack]:
-    """Everything started, the registry process serving in this event loop."""
+async def open_stack(postgres: PostgresServer, root: Path, *, serve: bool = True) -> AsyncIterator[RegistryStack]:
+    """Everything started, the registry process serving in this event loop; `serve` False: it is left to the test."""
     with directory.hold(root) as data:
         data.bundles.mkdir(mode=0o700, exist_ok=True)
         keys = Keys.load(root / "keys")
@@ -270,7 +270,7 @@ async def open_stack(postgres: PostgresServer, root: Path) -> AsyncIterator[Regi
             ticket_key = tickets.load_private_key(keys.ticket_private, setting="tests")
             minter = Minter(ticket_key, clock)
             async with (
-                app.open_registry(settings),
+                app.open_registry(settings) if serve else nullcontext(),
                 open_database(rows.settings) as database,
                 open_store(settings.store) as store,
                 Messaging.connect(server.url_for("gateway"), name="gateway", role="gateway") as gateway,

@@ -14,9 +14,11 @@ LOG_SECONDS = 15.0
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory(prefix="alga-smoke-") as scratch:
-        with start_dev(Path(scratch) / "data", echo=True) as dev:
-            _publish_call_uninstall(dev, Path(scratch) / "smoke")
+    with (
+        tempfile.TemporaryDirectory(prefix="alga-smoke-") as scratch,
+        start_dev(Path(scratch) / "data", echo=True) as dev,
+    ):
+        _publish_call_uninstall(dev, Path(scratch) / "smoke")
     print("smoke: publish, install, call, log, uninstall, stop: all worked")
     return 0
 

@@ -1,4 +1,4 @@
-"""Writes what is generated and checked in: JSON Schemas and the OpenAPI document. `--check` only compares.
+"""Writes what is generated and checked in: JSON Schemas, the OpenAPI document, reference pages. `--check` compares.
 
 Not part of any process: `make generate` and `make check` run it.
 """
@@ -6,7 +6,7 @@ Not part of any process: `make generate` and `make check` run it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,8 +14,9 @@ import orjson
 
 from gateway import openapi
 from schemas import bundle, host, install, invocation, manifest, publishing, record, ticket
+from tools import settings_page, status_page
 
-DIRECTORY = Path(__file__).resolve().parents[1] / "schemas" / "json"
+ROOT = Path(__file__).resolve().parents[1]
 _WIRE: tuple[type, ...] = (
     invocation.ExecuteRequest,
     invocation.Accepted,
@@ -46,30 +47,37 @@ def _wire() -> dict[str, object]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": components}
 
 
-DOCUMENTS: dict[str, Callable[[], dict[str, object]]] = {
-    "manifest.json": manifest.json_schema,
-    "wire.json": _wire,
-    "openapi.json": openapi.document,
+def _json(document: Callable[[], Mapping[str, object]]) -> Callable[[], bytes]:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    return lambda: orjson.dumps(document(), option=options)
+
+
+DOCUMENTS: dict[str, Callable[[], bytes]] = {
+    "schemas/json/manifest.json": _json(manifest.json_schema),
+    "schemas/json/wire.json": _json(_wire),
+    "schemas/json/openapi.json": _json(openapi.document),
+    "docs/reference/settings.md": lambda: settings_page.render().encode(),
+    "docs/reference/status-codes.md": lambda: status_page.render().encode(),
 }
+"""Path in the tree -> what it must hold."""
 
 
 def main(arguments: list[str]) -> int:
-    stale = []
-    for name, document in DOCUMENTS.items():
-        path, text = DIRECTORY / name, _render(document())
-        if path.exists() and path.read_bytes() == text:
-            continue
-        stale.append(name)
-        if "--check" not in arguments:
-            path.write_bytes(text)
-    if stale and "--check" in arguments:
-        print(f"stale in schemas/json: {', '.join(stale)}; run `make generate`", file=sys.stderr)
-        return 1
+    current = {name: document() for name, document in DOCUMENTS.items()}
+    stale = [name for name, text in current.items() if not _holds(ROOT / name, text)]
+    if "--check" in arguments:
+        if stale:
+            print(f"stale: {', '.join(stale)}; run `make generate`", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_bytes(current[name])
+        print(f"wrote {name}", file=sys.stderr)
     return 0
 
 
-def _render(document: dict[str, object]) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+def _holds(path: Path, text: bytes) -> bool:
+    return path.exists() and path.read_bytes() == text
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ _KINDS = {Trigger.EVENT: PrincipalKind.EVENT, Trigger.SCHEDULE: PrincipalKind.SC
 
 
 def add(app: web.Application) -> None:
-    app.router.add_post(PATH, serve)
+    app.router.add_post(PATH, serve, expect_handler=bodies.leave_uninvited)
 
 
 async def serve(request: web.Request) -> web.StreamResponse:

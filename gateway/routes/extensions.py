@@ -55,8 +55,9 @@ class _Wanted(NamedTuple):
 
 
 def add(app: web.Application) -> None:
-    app.router.add_route("*", DIRECT + "{extension}{path:" + _ANYTHING + "}", serve)
-    app.router.add_route("*", ALIAS + "{extension}{path:" + _ANYTHING + "}", serve_alias)
+    for prefix, handler in ((DIRECT, serve), (ALIAS, serve_alias)):
+        pattern = prefix + "{extension}{path:" + _ANYTHING + "}"
+        app.router.add_route("*", pattern, handler, expect_handler=bodies.leave_uninvited)
 
 
 async def serve(request: web.Request) -> web.StreamResponse:

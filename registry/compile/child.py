@@ -67,7 +67,7 @@ def _compile(data: bytes, target: int, memory_mb: int) -> list[str]:
         component = wasm.Component(engine, data)
     except WasmtimeError as error:
         raise structure.refused(f"the component does not compile: {_reason(error)}") from None
-    imports = wit_check.check(component, engine)
+    imports = wit_check.Reference(engine).check(component)
     _write(target, component.serialize())
     return imports
 

@@ -19,13 +19,15 @@ import msgspec
 
 from registry.compile import structure
 from registry.compile.verdict import ADDRESS_SPACE_BYTES, MIB, Verdict
-from schemas.errors import Internal
+from schemas.errors import Internal, Unavailable
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 COMMAND: Final = (sys.executable, "-m", "registry.compile.child")
 FIRST_SECONDS: Final = 10
 SECONDS_PER_MIB: Final = 4
 MAX_SECONDS: Final = 90
+WAIT_SECONDS: Final = 100
+"""For a child that gets too little of a busy machine: that is nobody's fault, so it refuses nothing."""
 DEFAULT_MEMORY_MB: Final = 128
 MAX_VERDICT_BYTES: Final = 1024 * 1024
 MAX_DETAIL_BYTES: Final = 2048
@@ -41,7 +43,7 @@ class CompileResult:
 
 
 def budget_seconds(size: int) -> int:
-    """Seconds of CPU, and of waiting, for a component of `size` bytes."""
+    """Seconds of CPU for a component of `size` bytes."""
     return min(MAX_SECONDS, FIRST_SECONDS + SECONDS_PER_MIB * -(-size // MIB))
 
 
@@ -55,7 +57,7 @@ class Jail:
         """Check and compile; waits for room first.
 
         `memory_mb`: with how much memory a module of it may start. Raises Unprocessable (bundle_invalid) naming what
-        is wrong; Internal when no child could be started.
+        is wrong; Unavailable when the machine is too busy, Internal when no child could be started.
         """
         async with self._room:
             return await _compile(component, memory_mb)
@@ -66,11 +68,11 @@ async def _compile(component: bytes, memory_mb: int) -> CompileResult:
     with _memory("component", component) as source, _memory("cwasm") as target, _memory("errors") as errors:
         process = await _start((source, target), seconds, memory_mb, errors)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(WAIT_SECONDS):
                 said = await _read_verdict(process)
                 status = await process.wait()
         except TimeoutError:
-            raise structure.refused(f"the component does not compile within {seconds} s") from None
+            raise Unavailable("this machine is too busy to compile a component now", retry_after_seconds=30) from None
         finally:
             await _end(process)
         verdict = _verdict(said, status, seconds, detail=_tail(errors))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from wasmtime import Engine
 from wasmtime import component as wasm
 
-from schemas import wit_types
+from schemas import wit_text, wit_types
 from schemas.errors import ErrorCode, Unprocessable
 from schemas.wit_types import FunctionType, Type, World
 
@@ -65,21 +65,46 @@ def world() -> World:
     return wit_types.parse_world(file.read_text() for file in folder.iterdir() if file.name.endswith(".wit"))
 
 
-def check(component: wasm.Component, engine: Engine) -> list[str]:
-    """The imports of a component, sorted, once every type of it is ours.
+class Reference:
+    """Our world in the types of one engine, to compare with. Made once per process; wasmtime compares structurally."""
 
-    Raises Unprocessable (bundle_invalid) that names the first import or export which is not.
-    """
-    type_ = component.type
-    imports = type_.imports(engine)
-    for name, item in imports.items():
-        _check_import(name, item.ty, engine)
-    handler = type_.exports(engine).get(HANDLER)
-    if handler is None:
-        raise _refused(f"the component does not export {HANDLER!r}")
-    if _function_of(handler.ty) != world().exports[HANDLER]:
-        raise _refused(f"export {HANDLER!r} is not func(request: execute-request) -> execute-response")
-    return sorted(imports)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        component = wasm.Component(engine, wit_text.component_text(world()))
+        self._functions = {
+            name: _functions_of(extern.ty, engine) for name, extern in component.type.imports(engine).items()
+        }
+
+    def check(self, component: wasm.Component) -> list[str]:
+        """The imports of a component, sorted, once every type of it is ours.
+
+        Raises Unprocessable (bundle_invalid) that names the first import or export which is not.
+        """
+        type_ = component.type
+        imports = type_.imports(self._engine)
+        for name, item in imports.items():
+            self._check_import(name, item.ty)
+        handler = type_.exports(self._engine).get(HANDLER)
+        if handler is None:
+            raise _refused(f"the component does not export {HANDLER!r}")
+        if not _same(handler.ty, self._functions[wit_text.EXPORTS][HANDLER]):
+            raise _refused(f"export {HANDLER!r} is not func(request: execute-request) -> execute-response")
+        return sorted(imports)
+
+    def _check_import(self, name: str, item: Any) -> None:
+        interface = interface_of(name)
+        if interface is None and not is_wasi(name):
+            raise _refused(f"import {_shown(name)} is not part of the world")
+        if not isinstance(item, wasm.ComponentInstanceType):
+            raise _refused(f"import {_shown(name)} is not an interface")
+        if interface is None:
+            return
+        ours = self._functions[interface]
+        for member, type_ in _functions_of(item, self._engine).items():
+            if member not in ours:
+                raise _refused(f"import {_shown(name)} has no function {_shown(member)}")
+            if not _same(type_, ours[member]):
+                raise _refused(f"import {_shown(f'{name}.{member}')} has other types than the world")
 
 
 def is_wasi(name: str) -> bool:
@@ -94,23 +119,17 @@ def interface_of(name: str) -> str | None:
     return interface if name.startswith(PACKAGE) and interface in world().interfaces else None
 
 
-def _check_import(name: str, item: Any, engine: Engine) -> None:
-    interface = interface_of(name)
-    if interface is None and not is_wasi(name):
-        raise _refused(f"import {_shown(name)} is not part of the world")
-    if not isinstance(item, wasm.ComponentInstanceType):
-        raise _refused(f"import {_shown(name)} is not an interface")
-    if interface is None:
-        return
-    functions = world().interfaces[interface]
-    for member, extern in item.exports(engine).items():
-        type_ = extern.ty
-        if not isinstance(type_, wasm.FuncType):
-            continue
-        if member not in functions:
-            raise _refused(f"import {_shown(name)} has no function {_shown(member)}")
-        if _function_of(type_) != functions[member]:
-            raise _refused(f"import {_shown(f'{name}.{member}')} has other types than the world")
+def _functions_of(instance: Any, engine: Engine) -> dict[str, wasm.FuncType]:
+    types = {name: extern.ty for name, extern in instance.exports(engine).items()}
+    return {name: type_ for name, type_ in types.items() if isinstance(type_, wasm.FuncType)}
+
+
+def _same(theirs: Any, ours: wasm.FuncType) -> bool:
+    """Whether both are functions of the same types; names of parameters are not compared."""
+    if not isinstance(theirs, wasm.FuncType):
+        return False
+    parameters = [[type_ for _, type_ in function.params] for function in (theirs, ours)]
+    return parameters[0] == parameters[1] and theirs.result == ours.result
 
 
 def _refused(message: str) -> Unprocessable:
@@ -124,10 +143,6 @@ def _shown(name: str) -> str:
 def describe_function(type_: wasm.FuncType) -> FunctionType:
     """A component function's type as plain values. Raises Unprocessable for one too large to be sensible."""
     return _Description().function(type_)
-
-
-def _function_of(item: Any) -> FunctionType | None:
-    return describe_function(item) if isinstance(item, wasm.FuncType) else None
 
 
 class _Description:

@@ -60,6 +60,18 @@ JOIN extension_registry AS r ON r.id = v.registry_id
 WHERE b.content_hash = $1 AND b.signature IS NOT NULL
 LIMIT 1
 
+-- name: list_uncompiled
+-- Published components without code for an engine, the newest first.
+SELECT b.content_hash
+FROM extension_bundle AS b
+JOIN extension_version AS v ON v.id = b.version_id AND v.state = 'active'
+WHERE b.signature IS NOT NULL AND b.file_index ? 'dist/main.wasm'
+    AND NOT EXISTS (
+        SELECT FROM extension_cwasm AS c WHERE c.content_hash = b.content_hash AND c.engine_fingerprint = $1
+    )
+ORDER BY b.created_at DESC
+LIMIT $2
+
 -- name: list_versions
 -- The versions of one extension, newest first.
 SELECT v.id AS version_id, v.version, v.state, v.capabilities, v.egress, v.imports, v.created_at, b.content_hash,

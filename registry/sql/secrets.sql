@@ -6,6 +6,10 @@ SELECT ciphertext, algorithm, transit_key, transit_mount, version, expires_at
 FROM tenant_extension_install_secrets
 WHERE tenant_id = $1 AND install_id = $2::uuid
 
+-- name: find_install
+-- Whether the tenant has this install.
+SELECT i.id FROM tenant_extension_install AS i WHERE i.tenant_id = $1 AND i.id = $2::uuid
+
 -- name: lock_install
 -- The install, locked, so that two writers of its secrets take turns.
 SELECT i.id FROM tenant_extension_install AS i WHERE i.tenant_id = $1 AND i.id = $2::uuid FOR UPDATE

@@ -13,7 +13,7 @@
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -75,7 +75,8 @@ function prepareTools() {
   const wanted = createHash("sha256").update(lock).digest("hex");
   const target = join(HERE, "node_modules");
   if (existsSync(join(target, STAMP)) && readFileSync(join(target, STAMP), "utf8") === wanted) return;
-  const aside = mkdtempSync(join(HERE, ".install-"));
+  mkdirSync(join(HERE, ".cache"), { recursive: true });
+  const aside = mkdtempSync(join(HERE, ".cache", "install-"));
   try {
     for (const name of [".npmrc", "package.json", "package-lock.json"]) copyFileSync(join(HERE, name), join(aside, name));
     const [command, ...first] = npm();
@@ -106,6 +107,7 @@ async function bundle(options, outfile) {
   try {
     await esbuild.build({
       ...input,
+      absWorkingDir: resolve(options.project ?? dirname(options.entry)),
       outfile,
       bundle: true,
       format: "esm",
@@ -138,26 +140,26 @@ function wrapper({ entry, engine, bare }) {
   ].join("\n");
 }
 
+/** The module runs once here, at build time: what it throws then is its author's to mend. */
 async function componentized(options, source) {
-  if (options.engine === "qjs") {
-    const { default: qjs } = await import("componentize-qjs");
-    const made = await qjs.componentize({
-      witPath: options.wit,
-      world: options.world,
-      jsSource: readFileSync(source, "utf8"),
-      stubWasi: options.bare,
-      sync: true,
-    });
-    return made.component;
+  const make = options.engine === "qjs" ? byQuickJs : bySpiderMonkey;
+  try {
+    return (await make(options, source)).component;
+  } catch (error) {
+    throw new AuthorMistake(`the module does not make a component: ${error.message}`);
   }
+}
+
+async function byQuickJs({ wit, world, bare }, source) {
+  const { default: engine } = await import("componentize-qjs");
+  const jsSource = readFileSync(source, "utf8");
+  return engine.componentize({ witPath: wit, world, jsSource, stubWasi: bare, sync: true });
+}
+
+async function bySpiderMonkey({ wit, world, bare }, source) {
   const { componentize } = await import("@bytecodealliance/componentize-js");
-  const made = await componentize({
-    sourcePath: source,
-    witPath: options.wit,
-    worldName: options.world,
-    disableFeatures: options.bare ? ["stdio", "random", "clocks", "http", "fetch-event"] : [],
-  });
-  return made.component;
+  const disableFeatures = bare ? ["stdio", "random", "clocks", "http", "fetch-event"] : [];
+  return componentize({ sourcePath: source, witPath: wit, worldName: world, disableFeatures });
 }
 
 try {

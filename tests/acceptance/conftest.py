@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,13 @@ class Watched:
 
 
 @pytest.fixture(scope="session")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    directory = tmp_path_factory.mktemp("dev")
-    project = directory / "watched"
-    project.mkdir()
-    with start_dev(directory / "data", "--watch", str(project)) as dev:
-        yield Watched(dev, project)
+def watched() -> Iterator[Watched]:
+    """Not below pytest's own directory, for the reason given in `tests/fixtures_postgres.py`."""
+    with tempfile.TemporaryDirectory(prefix="alga-test-dev-", ignore_cleanup_errors=True) as directory:
+        project = Path(directory) / "watched"
+        project.mkdir()
+        with start_dev(Path(directory) / "data", "--watch", str(project)) as dev:
+            yield Watched(dev, project)
 
 
 @pytest.fixture(scope="session")

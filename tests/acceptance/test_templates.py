@@ -14,9 +14,7 @@ pytestmark = pytest.mark.xdist_group("alga-dev")
 
 
 @pytest.mark.parametrize("template", ["javascript", "python"])
-def test_a_new_project_is_built_published_installed_called_and_logged(
-    dev: Dev, tmp_path: Path, template: str
-) -> None:
+def test_a_new_project_is_built_published_installed_called_and_logged(dev: Dev, tmp_path: Path, template: str) -> None:
     """The author's whole way, by the commands a person types, with nothing edited in between."""
     name, project = f"com.template.{template}", tmp_path / template
     dev.alga("new", name, "--template", template, "--dir", project)

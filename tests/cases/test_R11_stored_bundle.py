@@ -51,13 +51,14 @@ async def rebuild(stack: RegistryStack, published: Published, fingerprint: str) 
 
 @pytest.mark.parametrize("damage", ["replaced", "truncated", "another bundle's bytes"])
 async def test_R11_a_damaged_bundle_is_not_rebuilt_and_is_moved_aside(stack: RegistryStack, damage: str) -> None:
-    """502 bundle_integrity, the bad object kept as evidence, and the code that was there stays untouched."""
+    """502 bundle_integrity, no code is made of it, and the bad object is kept as evidence."""
     published, packed, fingerprint = await publish(stack)
     _, other, _ = await publish(stack)
     bad = {"replaced": b"not a bundle", "truncated": packed[:-100], "another bundle's bytes": other}[damage]
     key = bundle.bundle_key(published.content_hash)
     await stack.store.put(key, bad, overwrite=True)
-    code = await stack.store.get(bundle.cwasm_key(fingerprint, published.content_hash))
+    record_key = bundle.load_record_key(fingerprint, published.content_hash)
+    await stack.store.delete(record_key)
 
     reply = await rebuild(stack, published, fingerprint)
 
@@ -65,7 +66,15 @@ async def test_R11_a_damaged_bundle_is_not_rebuilt_and_is_moved_aside(stack: Reg
     assert reply.code is ErrorCode.BUNDLE_INTEGRITY
     assert not await stack.store.exists(key)
     assert await stack.store.get(quarantine_key(published.content_hash)) == bad
-    assert await stack.store.get(bundle.cwasm_key(fingerprint, published.content_hash)) == code
+    assert not await stack.store.exists(record_key)
+
+
+async def test_R11_code_that_is_intact_is_served_although_its_bundle_is_not(stack: RegistryStack) -> None:
+    """Workers load by the load record alone: a damaged bundle takes nothing from them."""
+    published, _, fingerprint = await publish(stack)
+    await stack.store.put(bundle.bundle_key(published.content_hash), b"damaged", overwrite=True)
+
+    assert isinstance(await rebuild(stack, published, fingerprint), Precompiled)
 
 
 async def test_R11_what_is_put_back_is_rebuilt_again(stack: RegistryStack) -> None:
@@ -73,6 +82,7 @@ async def test_R11_what_is_put_back_is_rebuilt_again(stack: RegistryStack) -> No
     published, packed, fingerprint = await publish(stack)
     key = bundle.bundle_key(published.content_hash)
     await stack.store.put(key, b"damaged", overwrite=True)
+    await stack.store.delete(bundle.load_record_key(fingerprint, published.content_hash))
     assert isinstance(await rebuild(stack, published, fingerprint), PublishFailed)
 
     await stack.store.put(key, packed)

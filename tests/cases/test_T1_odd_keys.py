@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from deploy.embedded.postgres import PostgresServer
 from schemas import capability
-from schemas.host import HostAnswer
+from schemas.capability import Err
+from schemas.host import HostAnswer, HostFailure
 from schemas.install import Resolved
 from tests import registry_stack
 from tests.registry_stack import RegistryStack
@@ -58,7 +59,7 @@ def query(prefix: str | None = None) -> dict[str, Any]:
 async def test_T1_a_key_that_cannot_be_one_is_an_error_to_the_guest_and_stores_nothing(
     stack: RegistryStack, key: str
 ) -> None:
-    """As key of every function, as namespace, and inside a bulk; v1 says `internal`."""
+    """As key of every function, as namespace, and inside a bulk; the frozen interface fails, which is `internal`."""
     install = await stack.installed(capability.STORAGE_KV)
 
     answers = [
@@ -74,8 +75,8 @@ async def test_T1_a_key_that_cannot_be_one_is_an_error_to_the_guest_and_stores_n
     assert {(kind, value["code"]) for kind, value in answers} == {("err", "invalid")}
     entry = {"namespace": "n", "key": key, "value": b"v", "revision": None}
     reply = await stack.ask(install, "storage", "put", entry)
-    assert isinstance(reply, HostAnswer)
-    assert reply.value == ["err", "internal"]
+    assert isinstance(reply, HostFailure)
+    assert capability.INTERFACES["storage"].function("put").failed == Err("internal")
     assert (await ask(stack, install, "get-usage"))[1]["keys"] == 0
 
 

@@ -65,6 +65,11 @@ def component(name: str) -> Path:
     return out
 
 
+def wit_text(path: Path) -> str:
+    """The WIT of a folder or a component, as wasm-tools prints it: one form for the same meaning."""
+    return _wasm("component", "wit", path)
+
+
 def validate(path: Path, *, features: str) -> None:
     """Raises GuestBuildFailed where wasm-tools finds the component invalid under these features (its own names)."""
     _wasm("validate", "--features", features, path)
@@ -104,7 +109,10 @@ def _core(path: Path) -> Guest:
 
 
 def _text(path: Path) -> Guest:
-    return Guest(path.stem, (path,), lambda out: _wasm("parse", path, "-o", out), _wasm_tools())
+    def build(out: Path) -> None:
+        _wasm("parse", path, "-o", out)
+
+    return Guest(path.stem, (path,), build, _wasm_tools())
 
 
 def _worlds() -> tuple[tuple[str, Path, str], ...]:
@@ -230,14 +238,15 @@ def _node_build(*arguments: str | Path) -> None:
     _run([node, ROOT / "sdk" / "js" / "build.mjs", *arguments])
 
 
-def _wasm(*arguments: str | Path) -> None:
-    _run([WASM_TOOLS, *arguments])
+def _wasm(*arguments: str | Path) -> str:
+    return _run([WASM_TOOLS, *arguments])
 
 
-def _run(command: list[str | Path], environment: dict[str, str] | None = None) -> None:
+def _run(command: list[str | Path], environment: dict[str, str] | None = None) -> str:
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise GuestBuildFailed(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 @cache

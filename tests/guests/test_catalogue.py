@@ -1,5 +1,7 @@
 """The tiny guests are what they claim to be: each told apart by how it ends on bare wasmtime."""
 
+import re
+
 import pytest
 from wasmtime import WasmtimeError
 
@@ -94,6 +96,20 @@ def test_the_original_world_is_the_start_of_ours(host: BareHost) -> None:
     older, ours = host.imports(build.component("world-original")), host.imports(build.component("world-whole"))
     assert set(older) < set(ours)
     assert set(host.imports(build.component("world-first"))) < set(older)
+
+
+def _interfaces(wit: str) -> dict[str, str]:
+    """Each interface's text without its documentation, by name."""
+    bare = re.sub(r"^ *///.*\n", "", wit, flags=re.MULTILINE)
+    return dict(re.findall(r"^interface ([a-z0-9-]+) \{\n(.*?)^\}", bare, re.MULTILINE | re.DOTALL))
+
+
+def test_no_released_interface_has_changed() -> None:
+    """One added field stops every deployed component from loading: a change is a new interface beside the old one."""
+    released = _interfaces(build.wit_text(build.ORIGINAL_WORLD))
+    ours = _interfaces(build.wit_text(build.WORLD))
+    assert len(released) == 13
+    assert {name: ours.get(name) for name in released} == released
 
 
 def test_a_name_that_is_not_in_the_catalogue_is_refused() -> None:

@@ -15,6 +15,7 @@ from wasmtime import Engine, WasmtimeError
 from wasmtime import component as wasm
 
 from registry.compile import wit_check
+from registry.compile.wit_check import Reference
 from schemas.errors import FleetError
 from worker.executor.link import Codecs, Linkage
 from worker.executor.running import Scope
@@ -45,9 +46,11 @@ class Loaded:
 class Components:
     """`may_open`: paths may be opened, so that a descriptor is mapped by its name; else its bytes are copied."""
 
-    def __init__(self, engine: Engine, scope: Scope, codecs: Codecs, *, may_open: bool) -> None:
+    def __init__(
+        self, engine: Engine, reference: Reference, scope: Scope, codecs: Codecs, *, may_open: bool
+    ) -> None:
         self._may_open = may_open
-        self._engine, self._scope, self._codecs = engine, scope, codecs
+        self._engine, self._reference, self._scope, self._codecs = engine, reference, scope, codecs
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
 
     def load(self, content_hash: str, descriptor: int) -> None:
@@ -56,7 +59,7 @@ class Components:
             return
         try:
             component = self._deserialize(descriptor)
-            wit_check.check(component, self._engine)
+            self._reference.check(component)
             linkage = Linkage(self._engine, component, self._scope, self._codecs)
         except WasmtimeError as error:
             raise LoadRefused(str(error)) from None

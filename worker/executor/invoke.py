@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from wasmtime import Engine
 
+from schemas.engine import MIB
 from schemas.errors import ErrorCode
 from schemas.guest_http import GuestResponse, problem_of_response
 from schemas.invocation import OutcomeKind
@@ -30,7 +31,8 @@ from worker.executor.values import Codec
 from worker.frames import Done, Run
 
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
-MIB: Final = 1024 * 1024
+MAX_IDLE_BYTES: Final = 512 * MIB
+"""What an executor may hold before a call; more is a leak, and it ends with the call."""
 
 
 class Guest:
@@ -126,7 +128,7 @@ class Invoker:
             fuel=fuel,
             host_calls=running.host_calls,
             detail=running.failure or "",
-            recycle=self._components.are_too_many,
+            recycle=self._components.are_too_many or resident > MAX_IDLE_BYTES,
         )
 
     def _call(self, guest: Guest, running: Running) -> GuestResponse | Ending:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from schemas.engine import EPOCH_TICK_SECONDS, MIB
+from schemas.engine import EPOCH_TICK_SECONDS, KIB, MIB
 from worker.executor import native
 from worker.frames import Run
 
@@ -17,13 +17,13 @@ MEMORIES: Final = 3
 INSTANCES: Final = 30
 TABLES: Final = 10
 TABLE_ELEMENTS: Final = 20_000
-MAX_ARGUMENT_BYTES: Final = 4 * MIB
-"""All that a guest may pass in one host call: two bodies."""
+MAX_ARGUMENT_BYTES: Final = 2 * MIB + 256 * KIB
+"""All that a guest may pass in one host call: a body, and the names and headers that go with it."""
 MAX_ANSWER_BYTES: Final = 8 * MIB
 MAX_RESPONSE_OVERHEAD_BYTES: Final = 1 * MIB
 """A response's headers, converted, above its body: more than enough for the 64 KiB that are allowed."""
-LOG_LINE_BYTES: Final = 8 * 1024
-LOG_BYTES: Final = 256 * 1024
+LOG_LINE_BYTES: Final = 8 * KIB
+LOG_BYTES: Final = 256 * KIB
 
 
 def epoch_ticks(seconds_left: float) -> int:

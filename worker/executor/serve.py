@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from wasmtime import Engine
 
+from registry.compile.wit_check import Reference
 from schemas.errors import ErrorCode, FleetError
 from schemas.guest_http import GuestResponse
 from schemas.invocation import OutcomeKind
@@ -29,6 +30,7 @@ class Heirloom:
     """What every executor inherits from the zygote: made once, shared by the fork."""
 
     engine: Engine
+    reference: Reference
     codecs: Codecs
     handler: Codec
     fingerprint: str
@@ -44,7 +46,7 @@ def serve(heirloom: Heirloom, sock: socket.socket, *, number: int, parent: int) 
     channel, scope, ticker = Channel(sock, ToExecutor), Scope(), Ticker(heirloom.engine)
     walls = confine.confine(number=number, parent=parent, start_threads=ticker.start)
     may_open = any(wall.startswith("landlock") for wall in walls)
-    components = Components(heirloom.engine, scope, heirloom.codecs, may_open=may_open)
+    components = Components(heirloom.engine, heirloom.reference, scope, heirloom.codecs, may_open=may_open)
     invoker = Invoker(heirloom.engine, components, scope, heirloom.handler, ticker=ticker, channel=channel, statm=statm)
     channel.send(Ready(engine_fingerprint=heirloom.fingerprint, walls=(*heirloom.walls, *walls)))
     try:

@@ -12,15 +12,11 @@ import select
 import socket
 import sys
 import traceback
-from typing import Final
-
 from registry.compile import wit_check
 from worker.executor import confine, engine, link, values
 from worker.executor.channel import Channel, Closed
 from worker.executor.serve import Heirloom, serve
 from worker.frames import Exited, Spawn, Spawned
-
-MAX_CHILDREN: Final = 4_096
 
 
 def main(descriptor: int) -> None:
@@ -37,9 +33,10 @@ def main(descriptor: int) -> None:
 
 def _heirloom(walls: tuple[str, ...]) -> Heirloom:
     values.check_layout()
-    world = wit_check.world()
+    world, built = wit_check.world(), engine.build_engine()
     return Heirloom(
-        engine=engine.build_engine(),
+        engine=built,
+        reference=wit_check.Reference(built),
         codecs=link.compile_codecs(),
         handler=values.compile_codec(world.exports[wit_check.HANDLER]),
         fingerprint=engine.fingerprint(),
@@ -74,9 +71,16 @@ class _Zygote:
             spawn = self._channel.receive()
 
     def _fork(self, spawn: Spawn) -> None:
-        ours, theirs = socket.socketpair()
         zygote = os.getpid()
-        pid = os.fork()
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            # The supervisor waits only so long for an executor; the ones that live are worth more than this one.
+            ours.close()
+            theirs.close()
+            sys.stderr.write(f"no executor could be forked: {error.strerror}\n")
+            return
         if pid == 0:
             _run_child(self._heirloom, theirs, number=spawn.executor, parent=zygote)
         theirs.close()

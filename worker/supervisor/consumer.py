@@ -22,6 +22,7 @@ from service.metrics import Metrics
 from service.tickets import Verifier
 from worker.supervisor import invocation as invocations
 from worker.supervisor.clock_offset import ClockOffsets
+from worker.supervisor.counters import Counters
 from worker.supervisor.flights import Flight, Flights
 from worker.supervisor.handler import Handler
 from worker.supervisor.invocation import Invocation
@@ -51,7 +52,7 @@ class Consumer:
         self._messaging, self._verifier, self._handler, self._turns = messaging, verifier, handler, turns
         self._flights, self._records, self._worker, self._shards = flights, records, worker, shards
         self._clock, self._metrics = clock, metrics
-        self._offsets = ClockOffsets()
+        self._offsets, self._counters = ClockOffsets(), Counters(metrics)
         self._served: list[Served] = []
         self._cancels: list[Served] = []
         self._draining = False
@@ -95,7 +96,7 @@ class Consumer:
         flight = Flight(self._accept(request, received), message)
         with self._flights.track(flight):
             outcome = await self._handler(flight)
-        0 and self._count(flight.invocation, outcome)
+        self._counters.count(flight.invocation.request.origin.trigger, outcome)
         self._records.finished(flight.invocation, outcome)
         return outcome
 
@@ -123,14 +124,6 @@ class Consumer:
                 retry_after_seconds=error.retry_after_seconds,
             )
         )
-
-    def _count(self, invocation: Invocation, outcome: Outcome) -> None:
-        trigger, usage = invocation.request.origin.trigger, outcome.usage
-        self._metrics.invocations.labels(trigger, outcome.code or "ok").inc()
-        self._metrics.invocation_seconds.labels(trigger).observe(usage.duration_ms / 1000)
-        self._metrics.queue_seconds.labels(trigger).observe(usage.queue_ms / 1000)
-        self._metrics.invocation_memory.observe(usage.memory_mb)
-        self._metrics.invocation_fuel.observe(usage.fuel)
 
     async def _cancel(self, message: Message) -> None:
         cancel: Cancel = codec.decode(Cancel, message.data)

@@ -52,7 +52,9 @@ class Refusal:
 
 @dataclass(eq=False)
 class _Tenant:
-    waiting: deque[Entry] = field(default_factory=deque)
+    waiting: OrderedDict[InstallId, deque[Entry]] = field(default_factory=OrderedDict)
+    """By install, the one whose turn it is first; no queue here is empty."""
+    count: int = 0
     running: int = 0
     credit_ms: float = QUANTUM_MS
     round: int = 0
@@ -106,7 +108,8 @@ class FairQueue:
             tenant = self._tenants[entry.tenant] = _Tenant(round=self._round)
         if install is None:
             install = self._installs[entry.tenant, entry.install] = _Install()
-        tenant.waiting.append(entry)
+        tenant.waiting.setdefault(entry.install, deque()).append(entry)
+        tenant.count += 1
         install.waiting += 1
         self._waiting += 1
         self._ring.setdefault(entry.tenant)
@@ -122,8 +125,10 @@ class FairQueue:
         name, entry = chosen
         tenant = self._tenants[name]
         self._forget_waiting(entry, tenant)
-        if tenant.waiting:
+        if tenant.count:
             self._ring.move_to_end(name)
+        if entry.install in tenant.waiting:
+            tenant.waiting.move_to_end(entry.install)
         entry.guess_ms = tenant.cost_ms
         tenant.credit_ms = max(-MAX_DEBT_MS, self._credit(tenant) - entry.guess_ms)
         tenant.round = self._round
@@ -153,14 +158,14 @@ class FairQueue:
     def withdraw(self, entry: Entry) -> bool:
         """Take back a call that still waits; False when it does not wait (any more)."""
         tenant = self._tenants.get(entry.tenant)
-        if tenant is None or entry not in tenant.waiting:
+        if tenant is None or entry not in tenant.waiting.get(entry.install, ()):
             return False
         self._forget_waiting(entry, tenant)
         return True
 
     def expire(self, *, now: float) -> list[tuple[Entry, Refusal]]:
         """Take out every call that waited as long as it may, with the reason it is given."""
-        late = [entry for name in self._ring for entry in self._tenants[name].waiting if entry.wait_until <= now]
+        late = [entry for entry in self._all_waiting() if entry.wait_until <= now]
         expired = []
         for entry in late:
             install = self._installs[entry.tenant, entry.install]
@@ -170,15 +175,18 @@ class FairQueue:
 
     def drain(self) -> list[Entry]:
         """Take out everything that waits."""
-        waiting = [entry for name in self._ring for entry in self._tenants[name].waiting]
+        waiting = self._all_waiting()
         for entry in waiting:
             self.withdraw(entry)
         return waiting
 
+    def _all_waiting(self) -> list[Entry]:
+        return [entry for name in self._ring for queue in self._tenants[name].waiting.values() for entry in queue]
+
     def _refusal(self, entry: Entry, tenant: _Tenant | None, install: _Install | None, now: float) -> Refusal | None:
         if self._waiting >= self._max_waiting:
             return _overloaded(1.0)
-        if tenant is not None and len(tenant.waiting) >= max(1, self._max_waiting // 2):
+        if tenant is not None and tenant.count >= max(1, self._max_waiting // 2):
             return _overloaded(1.0)
         if install is None or len(install.running) + install.waiting < entry.concurrency:
             return None
@@ -207,9 +215,9 @@ class FairQueue:
     def _first_runnable(self, tenant: _Tenant) -> Entry | None:
         if tenant.running >= self._tenant_limit:
             return None
-        for entry in tenant.waiting:
-            if not self._is_capped(entry, self._installs[entry.tenant, entry.install]):
-                return entry
+        for queue in tenant.waiting.values():
+            if not self._is_capped(queue[0], self._installs[queue[0].tenant, queue[0].install]):
+                return queue[0]
         return None
 
     @staticmethod
@@ -220,17 +228,21 @@ class FairQueue:
         return min(QUANTUM_MS, tenant.credit_ms + (self._round - tenant.round) * QUANTUM_MS)
 
     def _forget_waiting(self, entry: Entry, tenant: _Tenant) -> None:
-        tenant.waiting.remove(entry)
+        queue = tenant.waiting[entry.install]
+        queue.remove(entry)
+        if not queue:
+            del tenant.waiting[entry.install]
+        tenant.count -= 1
         self._installs[entry.tenant, entry.install].waiting -= 1
         self._waiting -= 1
-        if not tenant.waiting:
+        if not tenant.count:
             self._ring.pop(entry.tenant, None)
 
     def _drop_idle(self) -> None:
         """Once there are many, forget who has nothing here and owes nothing; debtors are all let off one round."""
         if len(self._tenants) > 4 * self._max_waiting:
             self._round += 1
-            idle = [n for n, t in self._tenants.items() if not t.running and not t.waiting and self._credit(t) >= 0]
+            idle = [n for n, t in self._tenants.items() if not t.running and not t.count and self._credit(t) >= 0]
             for name in idle:
                 del self._tenants[name]
         if len(self._installs) > 4 * self._max_waiting:

@@ -31,15 +31,25 @@ class Handler:
         """The outcome of what ran. Raises a FleetError for what did not start."""
         ticket = flight.invocation.ticket
         # The module first: a fetch waits without a turn, so that cold code never holds up warm calls.
-        async with (
-            self._modules.hold(ticket.content_hash, wait_seconds=self._left(flight) / 2) as module,
-            self._turns.take(flight) as turn,
-        ):
+        module = await self._modules.hold(ticket.content_hash, wait_seconds=self._left(flight) / 2)
+        try:
+            turn = await self._turns.take(flight)
+            try:
+                return await self._in_turn(flight, module, turn)
+            finally:
+                self._turns.give_back(turn)
+        finally:
+            module.release()
+
+    async def _in_turn(self, flight: Flight, module: Module, turn: Turn) -> Outcome:
+        self._check(flight)
+        executor = await self._slots.take(flight.invocation.tenant, module.content_hash)
+        try:
+            await self._load(executor, module)
             self._check(flight)
-            async with self._slots.take(ticket.tenant, ticket.content_hash) as executor:
-                await self._load(executor, module)
-                self._check(flight)
-                return await self._run(flight, executor, turn)
+            return await self._run(flight, executor, turn)
+        finally:
+            self._slots.give_back(executor)
 
     async def _load(self, executor: Executor, module: Module) -> None:
         if executor.has_loaded(module.content_hash):

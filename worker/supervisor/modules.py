@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import structlog
@@ -86,18 +85,14 @@ class Modules:
         self._loading: dict[ContentHash, asyncio.Task[Module | FleetError]] = {}
         self._failures: OrderedDict[ContentHash, tuple[float, FleetError]] = OrderedDict()
 
-    @contextlib.asynccontextmanager
-    async def hold(self, content_hash: ContentHash, *, wait_seconds: float) -> AsyncIterator[Module]:
-        """The module, kept open while the context lasts. Raises Unavailable when there is none in time, Corrupt when
-        what is stored is not what was signed."""
+    async def hold(self, content_hash: ContentHash, *, wait_seconds: float) -> Module:
+        """The module, kept open until its `release`. Raises Unavailable when there is none in time, Corrupt when what
+        is stored is not what was signed."""
         while (module := self._memory.get(content_hash)) is None:
             await self._load(content_hash, wait_seconds)
         self._memory.move_to_end(content_hash)
         module.holders += 1
-        try:
-            yield module
-        finally:
-            module.release()
+        return module
 
     async def reject(self, module: Module) -> None:
         """An engine would not load it although it verified: forget it everywhere here and ask for a rebuild."""

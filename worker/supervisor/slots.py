@@ -10,10 +10,8 @@ executors here are busy, and what is not busy is parked with its tenant (least r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
 
 import structlog
 
@@ -69,17 +67,27 @@ class Slots:
         """`busy`, `parked` and `clean` executors now."""
         return {"busy": self._busy, "parked": len(self._parked), "clean": len(self._clean)}
 
-    @contextlib.asynccontextmanager
-    async def take(self, tenant: TenantId, content_hash: ContentHash) -> AsyncIterator[Executor]:
-        """An executor of this tenant, or a clean one that becomes it. Raises Unavailable when none can be forked."""
+    async def take(self, tenant: TenantId, content_hash: ContentHash) -> Executor:
+        """An executor of this tenant, or a clean one that becomes it, until `give_back`.
+
+        Raises Unavailable when none can be forked.
+        """
         executor = self._find_parked(tenant, content_hash) or await self._take_clean()
         executor.tenant = tenant
         self._busy += 1
-        try:
-            yield executor
-        finally:
-            self._busy -= 1
-            self._give_back(executor)
+        return executor
+
+    def give_back(self, executor: Executor) -> None:
+        """Park it with its tenant, or end it: recycled, too old, or told to go."""
+        self._busy -= 1
+        if not executor.is_alive:
+            return
+        if self._closing or executor.must_go or executor.calls >= MAX_CALLS or _is_old(executor):
+            executor.kill()
+            return
+        assert executor.tenant is not None
+        self._parked[executor] = executor.tenant
+        self._of_tenant.setdefault(executor.tenant, []).append(executor)
 
     def _find_parked(self, tenant: TenantId, content_hash: ContentHash) -> Executor | None:
         """The tenant's most recently used one, rather with this module loaded."""
@@ -106,16 +114,6 @@ class Slots:
         """One more is about to have a tenant: the longest parked one goes if that would be too many."""
         while self._parked and self._busy + len(self._parked) >= self._max_executors:
             next(iter(self._parked)).kill()
-
-    def _give_back(self, executor: Executor) -> None:
-        if not executor.is_alive:
-            return
-        if self._closing or executor.must_go or executor.calls >= MAX_CALLS or _is_old(executor):
-            executor.kill()
-            return
-        assert executor.tenant is not None
-        self._parked[executor] = executor.tenant
-        self._of_tenant.setdefault(executor.tenant, []).append(executor)
 
     def _unpark(self, executor: Executor) -> None:
         tenant = self._parked.pop(executor, None)

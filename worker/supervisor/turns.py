@@ -6,8 +6,6 @@ Owns the waiting. Who is next is `fair_queue.py`'s to say, and what runs in a tu
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from schemas import errors
@@ -20,10 +18,11 @@ SWEEP_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 30.0
 
 
-@dataclass
+@dataclass(slots=True)
 class Turn:
     """One slot's worth of running. Whoever runs in it says what that took; `seconds` None: nothing ran."""
 
+    entry: Entry
     cpu_ms: float = 0.0
     seconds: float | None = None
 
@@ -45,17 +44,16 @@ class Turns:
     def waiting(self) -> int:
         return self._queue.waiting
 
-    @contextlib.asynccontextmanager
-    async def take(self, flight: Flight) -> AsyncIterator[Turn]:
-        """A turn for this call. Raises Unavailable or Exhausted when there will be none in time."""
+    async def take(self, flight: Flight) -> Turn:
+        """A turn for this call, until `give_back`. Raises Unavailable or Exhausted when there will be none in time."""
         entry = self._entry(flight)
         await self._wait(entry, flight)
-        turn = Turn()
-        try:
-            yield turn
-        finally:
-            self._queue.finish(entry, cpu_ms=turn.cpu_ms, seconds=turn.seconds)
-            self._give_turns()
+        return Turn(entry)
+
+    def give_back(self, turn: Turn) -> None:
+        """The turn is over, whatever became of it."""
+        self._queue.finish(turn.entry, cpu_ms=turn.cpu_ms, seconds=turn.seconds)
+        self._give_turns()
 
     def drain(self) -> None:
         """Refuse everything that waits: another worker can take it now."""

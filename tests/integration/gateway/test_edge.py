@@ -80,6 +80,19 @@ async def test_too_large_a_body_is_refused_by_its_length(edge: Edge) -> None:
     assert b"payload_too_large" in received
 
 
+async def test_a_body_is_invited_only_once_its_caller_is_known(edge: Edge) -> None:
+    """`Expect: 100-continue` is answered after identity and permission, and refused where they are missing."""
+    _, key = await edge.tenant_key("extension:write")
+    head = b"POST /api/v1/extensions/install HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n"
+    stranger, _ = await edge.raw(head + b"\r\n", quiet_seconds=0.5)
+    assert stranger.startswith(b"HTTP/1.1 401 ")
+    known, _ = await edge.raw(head + b"x-api-key: " + key.encode() + b"\r\n\r\n", quiet_seconds=0.5)
+    assert known == b"HTTP/1.1 100 Continue\r\n\r\n"
+    other, closed = await edge.raw(head.replace(b"100-continue", b"200-maybe") + b"\r\n", quiet_seconds=3)
+    assert b" 400 " in other.partition(b"\r\n")[0]
+    assert closed
+
+
 @pytest.mark.parametrize("length", [9_000, 100_000])
 async def test_long_header_and_request_lines_are_refused(edge: Edge, length: int) -> None:
     """Lines over 8190 bytes and over 128 headers are 400, and the connection closes."""

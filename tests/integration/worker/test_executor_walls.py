@@ -115,7 +115,7 @@ def test_an_ending_guest_is_told_from_a_failing_host() -> None:
 def an_invoker() -> tuple[Invoker, Components, Scope]:
     """An invoker in this very process, so that its host functions can be made to fail."""
     built, scope = engine.build_engine(), Scope()
-    components = Components(built, scope, link.compile_codecs(), may_open=True)
+    components = Components(built, wit_check.Reference(built), scope, link.compile_codecs(), may_open=True)
     ours, theirs = socket.socketpair()
     drain(theirs)
     ticker = Ticker(built)

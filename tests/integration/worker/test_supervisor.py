@@ -17,6 +17,7 @@ from schemas.invocation import Accepted, Alive, Cancel, Finished, Limits, Outcom
 from schemas.record import LogStatus
 from service.messaging import Message
 from tests import worker_stack
+from tests.egress_spy import spy
 from tests.worker_stack import Bench
 
 DEFAULTS = capability.DEFAULTS
@@ -338,3 +339,19 @@ def _remember(asked: list[bytes], reply: HostAnswer | HostFailure | None = None)
 
 async def _never(_: Message) -> None:
     """Takes the question and says nothing."""
+
+
+async def test_http_fetch_reaches_what_the_list_and_the_operator_open(bench: Bench) -> None:
+    """From a real guest to a real server, and its bytes are counted; another host is not allowed."""
+    async with spy() as target, bench.worker(egress_allow_addresses=("127.0.0.1/32",)):
+        url = f"http://127.0.0.1:{target.port}/path"
+        install = await bench.install("ask-qjs", egress=(f"http://127.0.0.1:{target.port}",))
+        ask = orjson.dumps([{"method": "GET", "url": url, "headers": []}])
+        reached = await bench.call(install, "/ask/http/fetch", body=ask)
+        other = orjson.dumps([{"method": "GET", "url": "https://example.com/", "headers": []}])
+        refused = await bench.call(install, "/ask/http/fetch", body=other)
+
+    assert _json(reached)["ok"]["status"] == 200  # type: ignore[index]
+    assert reached.usage.egress_bytes > 2
+    assert _json(refused) == {"error": "not-allowed"}
+    assert target.requests == ["GET /path"]

@@ -124,10 +124,10 @@ async def test_an_executor_that_breaks_the_protocol_loses_its_call_and_nothing_e
     """An executor after an escape says what it likes: it is killed, and the next one serves."""
     async with TaskOwner() as owner, _zygote(owner, way) as slots:
         for _ in range(2):
-            async with slots.take(TenantId("t"), ContentHash("sha256:x")) as executor:
-                ears = Ears(_kill_unknown(executor), lambda _: None)
-                with pytest.raises(ExecutorLost) as lost:
-                    await executor.run(_run(seconds=0.3), ears)
+            executor = await slots.take(TenantId("t"), ContentHash("sha256:x"))
+            with pytest.raises(ExecutorLost) as lost:
+                await executor.run(_run(seconds=0.3), Ears(_kill_unknown(executor), lambda _: None))
+            slots.give_back(executor)
             assert lost.value.end is (End.OVERRAN if way == "hang" else End.DIED)
             assert not executor.is_alive
 
@@ -137,9 +137,10 @@ async def test_descriptors_and_children_do_not_grow_with_crashes() -> None:
     async with TaskOwner() as owner, _zygote(owner, "exit") as slots:
         counts = []
         for number in range(100):
+            executor = await slots.take(TenantId("t"), ContentHash("sha256:x"))
             with pytest.raises(ExecutorLost):
-                async with slots.take(TenantId("t"), ContentHash("sha256:x")) as executor:
-                    await executor.run(_run(seconds=5), Ears(lambda _: None, lambda _: None))
+                await executor.run(_run(seconds=5), Ears(lambda _: None, lambda _: None))
+            slots.give_back(executor)
             if number in (20, 99):
                 await asyncio.sleep(0.1)
                 counts.append(len(os.listdir("/proc/self/fd")))

@@ -12,10 +12,11 @@ from tests.guests import build
 from worker.executor import engine
 
 ENGINE = engine.build_engine()
+REFERENCE = wit_check.Reference(ENGINE)
 
 
 def check(guest: str) -> list[str]:
-    return wit_check.check(wasm.Component(ENGINE, build.component(guest).read_bytes()), ENGINE)
+    return REFERENCE.check(wasm.Component(ENGINE, build.component(guest).read_bytes()))
 
 
 @pytest.mark.parametrize("guest", ["world-whole", "world-original", "world-first", "extra-export", "wasi-clock"])
@@ -83,4 +84,4 @@ def test_a_type_without_end_is_refused_and_not_walked() -> None:
         (export "log-info" (func (param "message" $big))))))"""
 
     with pytest.raises(Unprocessable, match="parts"):
-        wit_check.check(wasm.Component(ENGINE, text), ENGINE)
+        REFERENCE.check(wasm.Component(ENGINE, text))
