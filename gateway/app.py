@@ -24,6 +24,7 @@ from registry import install_changes
 from registry.admission import Admission
 from registry.bundle_store import BundleStore, open_store
 from registry.bundles import Bundles
+from registry.certificates import read_roots
 from registry.database import Database, open_database
 from registry.idempotency import Idempotency
 from registry.install_changes import Announcer
@@ -110,7 +111,7 @@ async def _application(settings: GatewaySettings, engines: Engines, minter: Mint
         app[keys.KEYS], await _identity_tokens(settings.jwt, clock), origins=origins, clock=clock
     )
     announcer = await Announcer.open(messaging, engines.tasks, clock)
-    platform = settings.platform.platform(settings.nats.shard_count)
+    platform = settings.platform.platform(settings.nats.shard_count, read_roots(settings.signing.roots_file))
     installs = app[keys.INSTALLS] = Installs(database, announcer, clock, platform)
     workers = await (await messaging.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)).watch(engines.tasks, clock)
     dispatcher = app[keys.DISPATCHER] = Dispatcher(messaging, workers, clock)

@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 
 from gateway.identity_tokens import TokenSettings
+from registry.certificates import Roots
 from registry.grants import OperatorLimits
 from registry.install_rows import Platform
 from schemas.errors import Invalid
-from service.settings import LogSettings, NatsSettings, PostgresSettings, ProbeSettings, StoreSettings
+from service.settings import LogSettings, NatsSettings, PostgresSettings, ProbeSettings, SigningSettings, StoreSettings
 
 
 def _cache_directory() -> str:
@@ -61,8 +62,9 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
     rate_burst: int = 100
     install_domain: str = ""
 
-    def platform(self, shard_count: int) -> Platform:
+    def platform(self, shard_count: int, roots: Roots) -> Platform:
         return Platform(
+            roots=roots,
             shard_count=shard_count,
             limits=self.limits,
             rate_per_second=self.rate_per_second,
@@ -81,5 +83,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     gateway: EdgeSettings = EdgeSettings()
     jwt: TokenSettings = TokenSettings()
     platform: PlatformSettings = PlatformSettings()
+    signing: SigningSettings = SigningSettings()
     probe: ProbeSettings = ProbeSettings()
     log: LogSettings = LogSettings()

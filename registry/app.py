@@ -44,7 +44,7 @@ from registry.serving import Serving
 from registry.settings import RegistrySettings
 from registry.storage import Storage
 from schemas import engine
-from schemas.errors import FleetError, Invalid
+from schemas.errors import Invalid
 from service import environ, probes, streams, tickets
 from service.clock import Clock, SystemClock
 from service.dispatch import WORKER_TTL_SECONDS, WORKERS_BUCKET
@@ -125,18 +125,7 @@ def read_keys(settings: RegistrySettings, clock: Clock) -> Secured:
         ring = kek.load(Path(settings.secrets.kek_file))
     except Invalid as error:
         raise Invalid(f"setting ALGA_SECRETS_KEK_FILE: {error.message}", detail=error.detail) from error
-    return Secured(build_key, ring, Verifier(public_keys, clock), _roots(settings.publish.roots_file))
-
-
-def _roots(file: str | None) -> Roots:
-    if file is None:
-        return ()
-    try:
-        return certificates.load_roots(Path(file).read_bytes())
-    except OSError as error:
-        raise Invalid(f"setting ALGA_PUBLISH_ROOTS_FILE: {file} cannot be read: {error.strerror}") from error
-    except FleetError as error:
-        raise Invalid(f"setting ALGA_PUBLISH_ROOTS_FILE: {error.message}", detail=error.detail) from error
+    return Secured(build_key, ring, Verifier(public_keys, clock), certificates.read_roots(settings.signing.roots_file))
 
 
 async def _declare(messaging: Messaging) -> None:

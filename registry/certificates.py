@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from schemas.errors import ErrorCode, Unprocessable
+from schemas.errors import ErrorCode, Invalid, Unprocessable
 
 MAX_CHAIN = 5
 MIN_RSA_BITS = 2048
@@ -46,6 +47,18 @@ def load_roots(pem: bytes) -> Roots:
     """The trust bundle; empty bytes are an empty bundle. Raises Unprocessable when it does not parse."""
     with _refusals("the trust bundle"):
         return tuple(x509.load_pem_x509_certificates(pem)) if pem.strip() else ()
+
+
+def read_roots(file: str | None) -> Roots:
+    """The trust bundle that ALGA_SIGNING_ROOTS_FILE names; none is an empty one. Raises Invalid naming the setting."""
+    if file is None:
+        return ()
+    try:
+        return load_roots(Path(file).read_bytes())
+    except OSError as error:
+        raise Invalid(f"setting ALGA_SIGNING_ROOTS_FILE: {file} cannot be read: {error.strerror}") from error
+    except Unprocessable as error:
+        raise Invalid(f"setting ALGA_SIGNING_ROOTS_FILE: {error.message}", detail=error.detail) from error
 
 
 def verify_chain(pem: str, *, roots: Roots, now: datetime) -> Leaf:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from service.settings import LogSettings, NatsSettings, PostgresSettings, ProbeSettings, StoreSettings
+from service.settings import LogSettings, NatsSettings, PostgresSettings, ProbeSettings, SigningSettings, StoreSettings
 
 
 class TicketSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,10 +27,8 @@ class SecretsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublishSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """ALGA_PUBLISH_*: `roots_file`, the PEM trust bundle for X.509 authors (none: only registered keys count), and the
-    most a packed bundle may have."""
+    """ALGA_PUBLISH_*: `max_packed_bytes`, the most a packed bundle may have."""
 
-    roots_file: str | None = None
     max_packed_bytes: int = 32 * 1024 * 1024
 
 
@@ -43,6 +41,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     ticket: TicketSettings
     build: BuildSettings
     secrets: SecretsSettings
+    signing: SigningSettings = SigningSettings()
     publish: PublishSettings = PublishSettings()
     probe: ProbeSettings = ProbeSettings()
     log: LogSettings = LogSettings()

@@ -30,6 +30,12 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: str | None = None
 
 
+class SigningSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """ALGA_SIGNING_*: `roots_file`, the PEM trust bundle for X.509 authors; none: only registered keys count."""
+
+    roots_file: str | None = None
+
+
 class ProbeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """ALGA_PROBE_*: where /live, /ready and /metrics answer; port 0 takes a free one."""
 

@@ -113,10 +113,11 @@ class TestFleet:
         async with self.session.request(method, self.url + path, data=body, headers=sent, params=params) as answer:
             return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, await answer.read())
 
-    async def tenant(self, name: str = "t") -> TestTenant:
-        """A new tenant with its key."""
+    async def tenant(self, name: str = "t", *, shard: int | None = None) -> TestTenant:
+        """A new tenant with its key. `shard` pins its calls, else its hash decides."""
         tenant_id = f"{name}-{next(_numbers)}-{ids.new_id()[:8]}"
-        await self.operator("POST", "/api/v1/tenants", {"id": tenant_id, "name": f"Company of {tenant_id}"})
+        pinned = {} if shard is None else {"shard": shard}
+        await self.operator("POST", "/api/v1/tenants", {"id": tenant_id, "name": f"Company of {tenant_id}", **pinned})
         body = {"tenant": tenant_id, "permissions": PERMISSIONS, "publisher_id": self.publisher_id, "name": "tests"}
         made = await self.operator("POST", "/api/v1/keys", body)
         return TestTenant(tenant_id, made["data"]["key"])

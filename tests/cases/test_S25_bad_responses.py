@@ -10,7 +10,7 @@ from tests.fleet import TestFleet
 
 pytestmark = [pytest.mark.case("S25"), pytest.mark.xdist_group("one slot")]
 
-TRIES = 5
+TRIES = 3
 MAX_COPIED_BYTES = 16 * 1024 * 1024
 """More than the cap of a body and all that a front and a worker make of it, far less than 100 MB."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from tests import attacks
-from tests.cases.test_S1_endless_loop import DEADLINE_MS, RECORD_ROUNDING_MS, STOPPED_WITHIN_MS
+from tests.cases.test_S1_endless_loop import DEADLINE_MS, LATEST_MS, RECORD_ROUNDING_MS, STOPPED_WITHIN_MS
 from tests.fleet import TestFleet
 
 pytestmark = [pytest.mark.case("S2"), pytest.mark.xdist_group("one slot")]
@@ -27,4 +29,5 @@ async def test_S2_a_loop_in_a_start_a_realloc_a_post_return_or_a_destructor_is_s
 
     assert len(runs) == TRIES
     assert min(run.after_ms for run in runs) >= DEADLINE_MS - RECORD_ROUNDING_MS
-    assert max(run.after_ms for run in runs) <= DEADLINE_MS + STOPPED_WITHIN_MS + RECORD_ROUNDING_MS
+    assert statistics.median(run.after_ms for run in runs) <= DEADLINE_MS + STOPPED_WITHIN_MS
+    assert max(run.after_ms for run in runs) <= LATEST_MS

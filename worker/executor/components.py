@@ -46,9 +46,7 @@ class Loaded:
 class Components:
     """`may_open`: paths may be opened, so that a descriptor is mapped by its name; else its bytes are copied."""
 
-    def __init__(
-        self, engine: Engine, reference: Reference, scope: Scope, codecs: Codecs, *, may_open: bool
-    ) -> None:
+    def __init__(self, engine: Engine, reference: Reference, scope: Scope, codecs: Codecs, *, may_open: bool) -> None:
         self._may_open = may_open
         self._engine, self._reference, self._scope, self._codecs = engine, reference, scope, codecs
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()

@@ -12,6 +12,7 @@ import select
 import socket
 import sys
 import traceback
+
 from registry.compile import wit_check
 from worker.executor import confine, engine, link, values
 from worker.executor.channel import Channel, Closed

@@ -148,7 +148,7 @@ async def test_one_publisher_cannot_take_all_of_the_room(stack: RegistryStack) -
         ("ALGA_BUILD_PRIVATE_KEY_FILE", "/etc/hostname"),
         ("ALGA_TICKET_PUBLIC_KEYS_FILE", "/nowhere"),
         ("ALGA_POSTGRES_SYSTEM_DSN", ""),
-        ("ALGA_PUBLISH_ROOTS_FILE", "/nowhere"),
+        ("ALGA_SIGNING_ROOTS_FILE", "/nowhere"),
         ("ALGA_SURPRISE", "1"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 
 from schemas.capability import INTERFACES, Err, Ok
 from schemas.errors import ErrorCode
+from schemas.guest_http import GuestRequest
 from schemas.invocation import MAX_HOST_CALLS, OutcomeKind
 from tests.integration.worker import executor_harness as harness
 from tests.integration.worker.executor_harness import Executor, Zygote
@@ -316,6 +317,37 @@ def test_wasi_denies_what_it_offers(executor: Executor, guest: str) -> None:
     assert done.response.status == 200
 
 
+@pytest.mark.parametrize(
+    "attempt",
+    ["tcp", "udp", "dns", "listen", "read-file", "write-file", "list-files", "environment", "arguments", "stdin"],
+)
+def test_a_python_guest_reaches_nothing_by_its_library(python_guest: Executor, attempt: str) -> None:
+    """S12, F10: a componentize-py build imports sockets and files, links, runs, and is told no by its own library."""
+    request = GuestRequest(method="GET", url=f"/try/{attempt}")
+    done = python_guest.run("wasi-python", request=request)
+
+    assert set(answered(done)) == {"refused"}
+
+
+def test_a_python_guest_has_a_clock_and_randomness(python_guest: Executor) -> None:
+    """Live, and fresh for each invocation."""
+    tries = [
+        answered(python_guest.run("wasi-python", request=GuestRequest(method="GET", url=f"/try/{attempt}")))["reached"]
+        for attempt in ("clock", "random", "random")
+    ]
+
+    assert abs(tries[0] - time.time()) < 5
+    assert tries[1] != tries[2]
+
+
+@pytest.fixture(scope="module")
+def python_guest(zygote: Zygote) -> Executor:
+    """One executor with the Python guest: compiling it takes a while."""
+    executor = zygote.spawn()
+    assert isinstance(executor.load("wasi-python"), frames.Loaded)
+    return executor
+
+
 def test_a_sleeping_guest_ends_with_its_deadline(executor: Executor) -> None:
     """F12: a poll of WASI is no way past the clock."""
     executor.load("wasi-sleep")
@@ -340,12 +372,24 @@ def test_bytes_that_are_no_cwasm_are_refused(executor: Executor, data: bytes) ->
 
 
 def test_a_kept_store_serves_its_install_and_no_other(executor: Executor) -> None:
-    """`reuse` keeps state between calls of one install, for as many calls as granted."""
-    executor.load("echo")
-    for _ in range(5):
-        assert executor.run("echo", reuse=3).kind is OutcomeKind.COMPLETED
+    """`reuse` keeps a store between calls of one install, for as many calls as granted: seen by what a call costs."""
+    executor.load(ASK)
+
+    def fuel(**run: Any) -> int:
+        done = executor.run(ASK, **run)
+        assert done.kind is OutcomeKind.COMPLETED
+        return done.fuel
+
+    fresh = fuel()
+    first, second, third, fourth = (fuel(reuse=3) for _ in range(4))
     other = {**harness.CONTEXT, "install_id": "install-2"}
-    assert executor.run("echo", reuse=3, context=other).kind is OutcomeKind.COMPLETED
+
+    assert first == fourth == fresh
+    assert second != fresh
+    assert third != fresh
+    assert fuel(reuse=3) != fresh
+    assert fuel(reuse=3, context=other) == fresh
+    assert fuel() == fresh
 
 
 def test_an_executor_ends_with_its_socket(zygote: Zygote) -> None:

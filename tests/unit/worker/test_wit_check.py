@@ -6,7 +6,7 @@ import pytest
 from wasmtime import component as wasm
 
 from registry.compile import wit_check
-from schemas import capability
+from schemas import capability, wit_text
 from schemas.errors import ErrorCode, Unprocessable
 from tests.guests import build
 from worker.executor import engine
@@ -77,11 +77,31 @@ def test_only_wasi_0_2_interfaces_that_we_answer_are_known(name: str, is_wasi: b
 
 
 def test_a_type_without_end_is_refused_and_not_walked() -> None:
-    """Types share parts: thirty lines can describe a tree of a thousand million leaves."""
+    """Types share parts: a few lines can describe a tree of tens of thousands of leaves."""
     doubled = "".join(f"(type $t{n + 1} (tuple $t{n} $t{n}))" for n in range(14))
     text = f"""(component (type $t0 (tuple u8 u8)) {doubled}
       (import "alga:extension/logging" (instance (alias outer 1 $t14 (type $big))
         (export "log-info" (func (param "message" $big))))))"""
+    component = wasm.Component(ENGINE, text)
 
+    with pytest.raises(Unprocessable, match="alga:extension/logging.log-info"):
+        REFERENCE.check(component)
+    function = component.type.imports(ENGINE)["alga:extension/logging"].ty.exports(ENGINE)["log-info"].ty
     with pytest.raises(Unprocessable, match="parts"):
-        REFERENCE.check(wasm.Component(ENGINE, text))
+        wit_check.describe_function(function)
+
+
+def test_what_wasmtime_reads_from_our_text_is_what_we_read_from_our_wit() -> None:
+    """Two ways round one world: parsed from the files, and written as text, compiled and described."""
+    component = wasm.Component(ENGINE, wit_text.component_text(wit_check.world()))
+    described = {
+        name: {
+            member: wit_check.describe_function(item.ty)
+            for member, item in extern.ty.exports(ENGINE).items()
+            if isinstance(item.ty, wasm.FuncType)
+        }
+        for name, extern in component.type.imports(ENGINE).items()
+    }
+
+    assert described.pop("exports") == wit_check.world().exports
+    assert described == wit_check.world().interfaces
