@@ -252,8 +252,13 @@ def sign(packed: bytes, key: Ed25519PrivateKey) -> str:
 
 
 @asynccontextmanager
-async def open_stack(postgres: PostgresServer, root: Path, *, serve: bool = True) -> AsyncIterator[RegistryStack]:
-    """Everything started, the registry process serving in this event loop; `serve` False: it is left to the test."""
+async def open_stack(
+    postgres: PostgresServer, root: Path, *, serve: bool = True, store: StoreSettings | None = None
+) -> AsyncIterator[RegistryStack]:
+    """Everything started, the registry process serving in this event loop; `serve` False: it is left to the test.
+
+    `store`: another store than a directory of its own.
+    """
     with directory.hold(root) as data:
         data.bundles.mkdir(mode=0o700, exist_ok=True)
         keys = Keys.load(root / "keys")
@@ -261,7 +266,7 @@ async def open_stack(postgres: PostgresServer, root: Path, *, serve: bool = True
             settings = RegistrySettings(
                 nats=NatsSettings(url=server.url_for("registry")),
                 postgres=rows.settings,
-                store=StoreSettings(url=f"file://{data.bundles}"),
+                store=store or StoreSettings(url=f"file://{data.bundles}"),
                 ticket=TicketSettings(public_keys_file=str(keys.ticket_public)),
                 build=BuildSettings(private_key_file=str(keys.build_private)),
                 secrets=SecretsSettings(kek_file=str(keys.kek)),
@@ -272,8 +277,8 @@ async def open_stack(postgres: PostgresServer, root: Path, *, serve: bool = True
             async with (
                 app.open_registry(settings) if serve else nullcontext(),
                 open_database(rows.settings) as database,
-                open_store(settings.store) as store,
+                open_store(settings.store) as objects,
                 Messaging.connect(server.url_for("gateway"), name="gateway", role="gateway") as gateway,
                 Messaging.connect(server.url_for("worker"), name="worker", role="worker") as worker,
             ):
-                yield RegistryStack(settings, rows, database, store, gateway, worker, ticket_key, minter)
+                yield RegistryStack(settings, rows, database, objects, gateway, worker, ticket_key, minter)

@@ -64,9 +64,9 @@ def test_the_commands_of_a_page_run_and_print_what_it_says(dev: Dev, tmp_path: P
     """Whoever types a page from its beginning to its end arrives where it says."""
     blocks = _RUN[page]
     script = "set -euo pipefail\n" + "".join(
-        f"echo '{_MARK}{number}'\n{block.commands}" for number, block in enumerate(blocks)
+        f"echo; echo '{_MARK}{number}'\n{block.commands}" for number, block in enumerate(blocks)
     )
-    environment = {**dev.environment, "GATEWAY": dev.gateway, "API_KEY": dev.api_key}
+    environment = {**dev.environment, "GATEWAY": dev.gateway, "API_KEY": dev.api_key, "CLONE": str(ROOT)}
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=tmp_path,

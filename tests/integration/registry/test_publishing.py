@@ -12,14 +12,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from deploy.embedded import s3
 from deploy.embedded.postgres import PostgresServer
-from registry import signing
+from registry import app, signing
 from registry.bundles import Bundles
 from registry.publishers import Publishers, PublisherState
 from schemas import bundle, codec, errors, ids, subjects
 from schemas.errors import Conflict, ErrorCode, Forbidden, Invalid, NotFound, Unavailable, Unprocessable
 from schemas.publishing import Precompiled, PrecompileReply, PrecompileRequest, Published, PublishFailed
 from service.messaging import Messaging
+from service.settings import StoreSettings
 from tests import registry_stack
 from tests.registry_stack import RegistryStack, bundle_of, manifest_of
 
@@ -269,6 +271,52 @@ async def test_code_that_is_missing_or_damaged_is_built_again_from_the_bundle(st
     assert await stack.store.exists(record_key)
 
 
+async def test_code_for_a_new_engine_is_made_ahead_when_a_process_starts(stack: RegistryStack) -> None:
+    """After an engine upgrade the first call of an old bundle need not wait for a compiler."""
+    author = await stack.author()
+    published = await stack.publish(author, await bundle_of(author, manifest_of(author)))
+    key, record_key = await cwasm_keys(stack, published)
+    async with stack.rows.session() as session:
+        await session.execute("DELETE FROM extension_cwasm WHERE content_hash = $1", published.content_hash)
+    await stack.store.delete(key)
+    await stack.store.delete(record_key)
+
+    async with app.open_registry(stack.settings), asyncio.timeout(60):
+        while not await _compiled_rows(stack, published):
+            await asyncio.sleep(0.1)
+
+    assert await stack.store.exists(key)
+    assert await stack.store.exists(record_key)
+
+
+async def test_publishing_to_s3_is_no_different(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """The same objects in a real S3 server, refused and published alike."""
+    async with s3.start(tmp_path / "s3") as server:
+        store = StoreSettings(
+            url=f"s3://{server.bucket}/fleet",
+            endpoint=server.endpoint,
+            access_key=server.access_key,
+            secret_key=server.secret_key,
+        )
+        async with registry_stack.open_stack(postgres_server, tmp_path / "stack", store=store) as stack:
+            author = await stack.author()
+            manifest = manifest_of(author)
+            await refused(
+                stack,
+                author,
+                await bundle_of(author, manifest, guest="wrong-import"),
+                ErrorCode.BUNDLE_INVALID,
+                manifest,
+            )
+            made = await bundle_of(author, manifest)
+            published = await stack.publish(author, made)
+            key, record_key = await cwasm_keys(stack, published)
+            await stack.store.delete(record_key)
+
+            assert isinstance(await precompile(stack.worker, published, key.split("/")[1]), Precompiled)
+            assert await stack.store.get(bundle.bundle_key(published.content_hash)) == made.packed
+
+
 async def test_code_for_another_engine_is_unavailable_here(stack: RegistryStack) -> None:
     """A registry process compiles for its own engine only."""
     author = await stack.author()
@@ -329,6 +377,14 @@ async def precompile(worker: Messaging, published: Published, fingerprint: str) 
             reply: PrecompileReply = codec.decode(PrecompileReply, await conversation.next(5))
             if isinstance(reply, Precompiled | PublishFailed):
                 return reply
+
+
+async def _compiled_rows(stack: RegistryStack, published: Published) -> int:
+    async with stack.rows.session() as session:
+        count: int = await session.fetchval(
+            "SELECT count(*) FROM extension_cwasm WHERE content_hash = $1", published.content_hash
+        )
+    return count
 
 
 def _as(author: registry_stack.Author) -> Any:
