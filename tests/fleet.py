@@ -21,6 +21,8 @@ from schemas import errors, ids
 
 PUBLISHER = "Test Publisher"
 PERMISSIONS = ["extension:read", "extension:write"]
+UNMETERED = {"ALGA_PLATFORM_RATE_PER_SECOND": "100000", "ALGA_PLATFORM_RATE_BURST": "100000"}
+"""Settings of a gateway for tests that call one install faster than a tenant may."""
 TIMEOUT = aiohttp.ClientTimeout(total=150)
 _numbers = itertools.count(1)
 

@@ -92,41 +92,14 @@ async def open_worker(
     group, clock = settings.worker, SystemClock()
     name = worker_settings.worker_id(group)
     shards = worker_settings.shards(group, shard_count=settings.nats.shard_count)
-    verifier = Verifier(
-        tickets.load_public_keys(Path(settings.ticket.public_keys_file), setting="ALGA_TICKET_PUBLIC_KEYS_FILE"), clock
-    )
-    build_keys = _build_keys(Path(settings.build.public_keys_file))
+    verifier = _verifier(settings, clock)
     async with AsyncExitStack() as stack:
         owner = await stack.enter_async_context(TaskOwner(on_failure))
-        store = await stack.enter_async_context(bundle_store.open_reader(settings.store))
         messaging = await stack.enter_async_context(Messaging.connect(settings.nats.url, name=name, role="worker"))
-        zygote = Zygote(owner)
-        stack.push_async_callback(zygote.close)
-        await zygote.start()
-        slots = Slots(zygote, owner, max_executors=group.executors, clean=group.clean_executors)
-        stack.callback(slots.close)
-        await slots.start()
-        modules = stack.enter_context(
-            closing(
-                Modules(
-                    store,
-                    _disk_cache(group),
-                    Rebuilder(messaging, clock),
-                    build_keys,
-                    owner,
-                    fingerprint=slots.fingerprint,
-                    max_bytes=group.memory_bytes,
-                    clock=clock,
-                    metrics=metrics,
-                )
-            )
-        )
-        egress = await stack.enter_async_context(aclosing(_egress(group)))
-        guest_log, guest_metrics = GuestLog(messaging, clock, metrics), GuestMetrics()
-        guest_metrics.register(metrics.registry)
-        host_calls = HostCalls(messaging, egress, guest_log, guest_metrics, clock=clock, metrics=metrics)
-        turns = Turns(slots=worker_settings.slots(group), clock=clock)
-        flights = Flights(name, clock)
+        slots = await _open_slots(stack, owner, group)
+        modules = await _open_modules(stack, owner, messaging, settings, slots.fingerprint, metrics)
+        host_calls = await _open_host_calls(stack, owner, messaging, group, metrics)
+        turns, flights = Turns(slots=worker_settings.slots(group), clock=clock), Flights(name, clock)
         records = Records(RecordWriter(messaging, owner, clock), clock)
         presence = await Presence.open(messaging, name, shards)
         consumer = Consumer(
@@ -142,13 +115,62 @@ async def open_worker(
             metrics=metrics,
         )
         _watch(metrics, turns, slots)
-        owner.start(guest_log.run(), name="guest log")
         owner.start(flights.run(), name="signs of life")
-        owner.start(egress.run(), name="idle egress")
         await consumer.start()
         await presence.announce()
         owner.start(presence.run(), name="presence")
         yield Worker(name, consumer, presence, records, slots, turns, messaging)
+
+
+async def _open_slots(stack: AsyncExitStack, owner: TaskOwner, group: SupervisorSettings) -> Slots:
+    zygote = Zygote(owner)
+    stack.push_async_callback(zygote.close)
+    await zygote.start()
+    slots = Slots(zygote, owner, max_executors=group.executors, clean=group.clean_executors)
+    stack.callback(slots.close)
+    await slots.start()
+    return slots
+
+
+async def _open_modules(
+    stack: AsyncExitStack,
+    owner: TaskOwner,
+    messaging: Messaging,
+    settings: WorkerSettings,
+    fingerprint: str,
+    metrics: Metrics,
+) -> Modules:
+    clock = SystemClock()
+    store = await stack.enter_async_context(bundle_store.open_reader(settings.store))
+    modules = Modules(
+        store,
+        _disk_cache(settings.worker),
+        Rebuilder(messaging, clock),
+        _build_keys(Path(settings.build.public_keys_file)),
+        owner,
+        fingerprint=fingerprint,
+        max_bytes=settings.worker.memory_bytes,
+        clock=clock,
+        metrics=metrics,
+    )
+    return stack.enter_context(closing(modules))
+
+
+async def _open_host_calls(
+    stack: AsyncExitStack, owner: TaskOwner, messaging: Messaging, group: SupervisorSettings, metrics: Metrics
+) -> HostCalls:
+    clock = SystemClock()
+    egress = await stack.enter_async_context(aclosing(_egress(group)))
+    guest_log, guest_metrics = GuestLog(messaging, clock, metrics), GuestMetrics()
+    guest_metrics.register(metrics.registry)
+    owner.start(guest_log.run(), name="guest log")
+    owner.start(egress.run(), name="idle egress")
+    return HostCalls(messaging, egress, guest_log, guest_metrics, clock=clock, metrics=metrics)
+
+
+def _verifier(settings: WorkerSettings, clock: SystemClock) -> Verifier:
+    path = Path(settings.ticket.public_keys_file)
+    return Verifier(tickets.load_public_keys(path, setting="ALGA_TICKET_PUBLIC_KEYS_FILE"), clock)
 
 
 def _build_keys(path: Path) -> BuildKeys:

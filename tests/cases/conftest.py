@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from deploy.embedded.processes import Options
-from tests.fleet import TestFleet, open_fleet
-
-UNMETERED = {"ALGA_PLATFORM_RATE_PER_SECOND": "100000", "ALGA_PLATFORM_RATE_BURST": "100000"}
+from tests.fleet import UNMETERED, TestFleet, open_fleet
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -18,8 +18,7 @@ import pytest_asyncio
 from deploy.embedded.processes import Options
 from schemas.ids import new_id
 from tests import faults
-from tests.cases.conftest import UNMETERED
-from tests.fleet import Installed, TestFleet, open_fleet
+from tests.fleet import UNMETERED, Installed, TestFleet, open_fleet
 from tests.guests import build
 
 pytestmark = [pytest.mark.case("Q2"), pytest.mark.timeout(3600)]

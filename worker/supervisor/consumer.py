@@ -7,15 +7,14 @@ so that it can go elsewhere; a call that was started is answered with its outcom
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import structlog
 
 from schemas import codec, subjects
 from schemas.capability import USER_READ
-from schemas.errors import DeadlineExceeded, ErrorCode, FleetError, Unavailable
+from schemas.errors import DeadlineExceeded, ErrorCode, FleetError, TooLarge, Unavailable
 from schemas.ids import WorkerId
-from schemas.invocation import Cancel, ExecuteRequest, Finished, Outcome, Refused
+from schemas.invocation import LOST_AFTER_SECONDS, Cancel, ExecuteRequest, Finished, Outcome, OutcomeKind, Refused
 from service.clock import Clock
 from service.messaging import Message, Messaging, Served
 from service.metrics import Metrics
@@ -30,6 +29,8 @@ from worker.supervisor.records import Records
 from worker.supervisor.turns import Turns
 
 log = structlog.get_logger()
+
+REPLY_PAUSE_SECONDS = 0.25
 
 
 class Consumer:
@@ -82,11 +83,25 @@ class Consumer:
             except FleetError as error:
                 answer = self._refusal(error)
             answered = True
-            await message.reply(answer)
+            await self._reply(message, answer)
         finally:
             if not answered:
-                with contextlib.suppress(FleetError):
-                    await message.reply(self._refusal(_broken()))
+                await self._reply(message, self._refusal(_broken()))
+
+    async def _reply(self, message: Message, answer: bytes) -> None:
+        """Answer, also when the connection is away for a moment; given up when the caller has given up too."""
+        until = self._clock.monotonic() + LOST_AFTER_SECONDS
+        while True:
+            try:
+                await message.reply(answer)
+                return
+            except TooLarge as error:
+                answer = codec.encode(Finished(worker=self._worker, outcome=_unsendable(error)))
+            except FleetError as error:
+                if self._clock.monotonic() > until:
+                    log.warning("an answer could not be sent", code=error.code, detail=error.detail)
+                    return
+                await asyncio.sleep(REPLY_PAUSE_SECONDS)
 
     async def _run(self, message: Message) -> Outcome:
         received = self._clock.monotonic()
@@ -129,6 +144,14 @@ class Consumer:
         cancel: Cancel = codec.decode(Cancel, message.data)
         if self._flights.cancel(cancel.invocation):
             log.info("a call was cancelled by its caller", invocation=cancel.invocation)
+
+
+def _unsendable(error: TooLarge) -> Outcome:
+    return Outcome(
+        kind=OutcomeKind.GUEST_FAILED,
+        code=ErrorCode.GUEST_BAD_RESPONSE,
+        message=f"the extension's response cannot be sent: {error.message}",
+    )
 
 
 def _broken() -> FleetError:

@@ -84,7 +84,7 @@ def test_a_type_without_end_is_refused_and_not_walked() -> None:
         (export "log-info" (func (param "message" $big))))))"""
     component = wasm.Component(ENGINE, text)
 
-    with pytest.raises(Unprocessable, match="alga:extension/logging.log-info"):
+    with pytest.raises(Unprocessable, match="log-info"):
         REFERENCE.check(component)
     function = component.type.imports(ENGINE)["alga:extension/logging"].ty.exports(ENGINE)["log-info"].ty
     with pytest.raises(Unprocessable, match="parts"):
