@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from gateway import app
 from gateway.settings import GatewaySettings
 from service import environ, lifecycle, logging
+from service.lifecycle import Stopping
 
 
-async def main(stopping: asyncio.Event) -> None:
+async def main(stopping: Stopping) -> None:
     """Read the settings, build the gateway, run it until it is told to stop."""
     settings = environ.read(GatewaySettings)
     logging.setup("gateway", settings.log)

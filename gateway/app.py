@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,10 +34,10 @@ from registry.publishers import Publishers
 from registry.quotas import RateLimiter
 from registry.storage import Storage
 from registry.tenants import Tenants
-from service import environ, probes, tickets
+from service import cluster, environ, probes, tickets
 from service.clock import Clock, SystemClock
 from service.dispatch import WORKER_TTL_SECONDS, WORKERS_BUCKET, Dispatcher
-from service.lifecycle import TaskOwner
+from service.lifecycle import Stopping, TaskOwner
 from service.messaging import Messaging
 from service.metrics import Metrics
 from service.records import RecordWriter
@@ -59,10 +58,10 @@ class Engines:
     metrics: Metrics
 
 
-async def run(settings: GatewaySettings, stopping: asyncio.Event) -> None:
+async def run(settings: GatewaySettings, stopping: Stopping) -> None:
     """Serve until `stopping` is set; then take no new connection, finish what runs, and close."""
     log.info("the gateway starts", settings=environ.masked(settings))
-    async with open_gateway(settings, on_failure=stopping.set) as port:
+    async with open_gateway(settings, on_failure=stopping.fail) as port:
         log.info("the gateway serves", host=settings.gateway.host, port=port)
         await stopping.wait()
         log.info("the gateway drains")
@@ -85,6 +84,7 @@ async def open_gateway(
         database = await stack.enter_async_context(open_database(settings.postgres))
         store = await stack.enter_async_context(open_store(settings.store))
         messaging = await stack.enter_async_context(Messaging.connect(settings.nats.url, name=name, role="gateway"))
+        await cluster.check(messaging, shard_count=settings.nats.shard_count)
         engines = Engines(database, store, messaging, tasks, clock, metrics)
         application = await _application(settings, engines, minter, sender=name)
         admission = application[keys.ADMISSION]

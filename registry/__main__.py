@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from registry import app
 from registry.settings import RegistrySettings
 from service import environ, lifecycle, logging
+from service.lifecycle import Stopping
 
 
-async def main(stopping: asyncio.Event) -> None:
+async def main(stopping: Stopping) -> None:
     """Read the settings, build the process, run it until it is told to stop."""
     settings = environ.read(RegistrySettings)
     logging.setup("registry", settings.log)

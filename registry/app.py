@@ -45,10 +45,10 @@ from registry.settings import RegistrySettings
 from registry.storage import Storage
 from schemas import engine
 from schemas.errors import Invalid
-from service import environ, probes, streams, tickets
+from service import cluster, environ, probes, streams, tickets
 from service.clock import Clock, SystemClock
 from service.dispatch import WORKER_TTL_SECONDS, WORKERS_BUCKET
-from service.lifecycle import TaskOwner
+from service.lifecycle import Stopping, TaskOwner
 from service.messaging import Messaging
 from service.metrics import Metrics
 from service.tickets import Verifier
@@ -81,10 +81,10 @@ class Engines:
     metrics: Metrics
 
 
-async def run(settings: RegistrySettings, stopping: asyncio.Event) -> None:
+async def run(settings: RegistrySettings, stopping: Stopping) -> None:
     """Serve until `stopping` is set; then take nothing more, finish what runs, and close."""
     log.info("the registry process starts", settings=environ.masked(settings))
-    async with open_registry(settings, on_failure=stopping.set) as port:
+    async with open_registry(settings, on_failure=stopping.fail) as port:
         log.info("the registry process serves", probe_port=port)
         await stopping.wait()
         log.info("the registry process drains")
@@ -109,7 +109,7 @@ async def open_registry(
         store = await stack.enter_async_context(open_store(settings.store))
         await store.check()
         messaging = await stack.enter_async_context(Messaging.connect(settings.nats.url, name=name, role="registry"))
-        await _declare(messaging)
+        await _declare(messaging, settings.nats.shard_count)
         engines = Engines(database, store, messaging, tasks, clock, metrics)
         await _serve(stack, settings, engines, secured, on_failure=on_failure)
         yield await stack.enter_async_context(probes.serve(settings.probe, metrics, _ready(messaging)))
@@ -128,8 +128,9 @@ def read_keys(settings: RegistrySettings, clock: Clock) -> Secured:
     return Secured(build_key, ring, Verifier(public_keys, clock), certificates.read_roots(settings.signing.roots_file))
 
 
-async def _declare(messaging: Messaging) -> None:
-    """The streams, and the buckets that others use and may not make."""
+async def _declare(messaging: Messaging, shard_count: int) -> None:
+    """The cluster's shard count, the streams, and the buckets that others use and may not make."""
+    await cluster.declare(messaging, shard_count=shard_count)
     await streams.declare(messaging)
     await messaging.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+import orjson
 
 from schemas.errors import Invalid
 
@@ -28,20 +30,22 @@ CLI_NAMES = frozenset(
     }
 )
 """What the command line reads; no process stops because its user's shell has them set."""
+NAMES = Path(__file__).resolve().parents[1] / "schemas" / "json" / "settings.json"
+"""Every name of every process, generated from their settings: one set of variables may serve all of them."""
 _SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT|_PORT_[0-9]+_(TCP|UDP)")
 _SECRET = re.compile(r"password|secret|token|key(?!_file|_directory|s_file)|dsn", re.ASCII)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def read(settings_type: type[T], *, environ: Mapping[str, str] | None = None, known: frozenset[str] = frozenset()) -> T:
-    """The settings of a process. `known`: names of other processes that may be present too.
+def read(settings_type: type[T], *, environ: Mapping[str, str] | None = None) -> T:
+    """The settings of a process; names of the other processes may be present too (`NAMES`).
 
     Raises Invalid naming the variable that is unknown, missing or malformed.
     """
     values = {name: text for name, text in (environ or os.environ).items() if name.startswith(PREFIX)}
     names = dict(_names(settings_type))
-    _refuse_unknown(values, frozenset(names) | known | CLI_NAMES)
+    _refuse_unknown(values, frozenset(names) | CLI_NAMES | frozenset(orjson.loads(NAMES.read_bytes())["names"]))
     return _build(settings_type, values, PREFIX)
 
 

@@ -21,14 +21,26 @@ from schemas.errors import FleetError
 log = structlog.get_logger()
 T = TypeVar("T")
 
-Main = Callable[[asyncio.Event], Awaitable[None]]
+
+class Stopping(asyncio.Event):
+    """Set when the process has to drain: asked to by a signal, or because a part of it failed."""
+
+    failed = False
+
+    def fail(self) -> None:
+        """Drain, and end with an exit code that says it was not asked for."""
+        self.failed = True
+        self.set()
+
+
+Main = Callable[[Stopping], Awaitable[None]]
 CANCEL_AGAIN_SECONDS = 1.0
 
 
 class TaskOwner:
     """Owns background tasks from entry to exit.
 
-    `on_failure` is called with the exception of a task that died; a process hands in its stop event's `set`.
+    `on_failure` is called when a task died; a process hands in its `Stopping.fail`.
     """
 
     def __init__(self, on_failure: Callable[[], object] | None = None) -> None:
@@ -88,7 +100,7 @@ def run(main: Main) -> int:
     0: drained as asked. 1: a fault of ours. 2: it refuses to start with these settings.
     """
     try:
-        uvloop.run(_with_signals(main))
+        return uvloop.run(_with_signals(main))
     except FleetError as error:
         print(f"{error.code}: {error.message}", file=sys.stderr)
         if error.detail:
@@ -96,12 +108,12 @@ def run(main: Main) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
-async def _with_signals(main: Main) -> None:
-    stopping = asyncio.Event()
+async def _with_signals(main: Main) -> int:
+    stopping = Stopping()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await main(stopping)
+    return 1 if stopping.failed else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -197,8 +198,8 @@ class Messaging:
             await self._client.flush(CONNECT_TIMEOUT_SECONDS)
             await self._client.flush(CONNECT_TIMEOUT_SECONDS)
 
-    async def bucket(self, name: str, *, ttl_seconds: float) -> Bucket:
-        """The key-value bucket `name`, made if absent; its keys expire `ttl_seconds` after their last put."""
+    async def bucket(self, name: str, *, ttl_seconds: float | None = None) -> Bucket:
+        """The key-value bucket `name`, made if absent; its keys expire `ttl_seconds` after their last put, or never."""
         with nats_errors():
             store = await _open_bucket(self._client.jetstream(), name, ttl_seconds)
         return Bucket(store, ttl_seconds)
@@ -250,8 +251,26 @@ class Messaging:
 class Bucket:
     """A key-value bucket with expiring keys. A key lives on while its owner puts it again."""
 
-    def __init__(self, store: KeyValue, ttl_seconds: float) -> None:
-        self._store, self._ttl_seconds = store, ttl_seconds
+    def __init__(self, store: KeyValue, ttl_seconds: float | None) -> None:
+        self._store, self._ttl_seconds = store, math.inf if ttl_seconds is None else ttl_seconds
+
+    async def get(self, key: str) -> bytes | None:
+        with nats_errors():
+            try:
+                entry = await self._store.get(key)
+            except nats.js.errors.NotFoundError:
+                return None
+        value: bytes | None = entry.value
+        return value
+
+    async def create(self, key: str, value: bytes) -> bool:
+        """Put a key that is not there; False when it is."""
+        with nats_errors():
+            try:
+                await self._store.create(key, value)
+            except nats.js.errors.KeyWrongLastSequenceError:
+                return False
+        return True
 
     async def put(self, key: str, value: bytes) -> None:
         with nats_errors():
@@ -304,11 +323,16 @@ async def _follow(watcher: KeyValue.KeyWatcher, live: LiveKeys, ready: asyncio.E
             live.put(entry.key, entry.value, age_seconds=0)
 
 
-async def _open_bucket(stream: JetStreamContext, name: str, ttl_seconds: float) -> KeyValue:
+async def _open_bucket(stream: JetStreamContext, name: str, ttl_seconds: float | None) -> KeyValue:
     try:
         return await stream.key_value(name)
     except nats.js.errors.NotFoundError:
+        pass
+    try:
         return await stream.create_key_value(KeyValueConfig(bucket=name, ttl=ttl_seconds, storage=StorageType.FILE))
+    except nats.js.errors.BadRequestError:
+        # Another process made it in between.
+        return await stream.key_value(name)
 
 
 async def _guarded(handler: Handler, message: Message) -> None:

@@ -40,9 +40,7 @@ class Attack:
         return await execution_log.runs_of(self.fleet, self.bad, count=self._tries)
 
 
-async def prepare(
-    fleet: TestFleet, guest: str, *, limits: Mapping[str, int] | None = None, **manifest: Any
-) -> Attack:
+async def prepare(fleet: TestFleet, guest: str, *, limits: Mapping[str, int] | None = None, **manifest: Any) -> Attack:
     """Both guests installed, each by a tenant of its own."""
     bad = await fleet.publish_once(f"{guest} {manifest}", build.component(guest), **manifest)
     good = await fleet.publish_once("echo {}", build.component("echo"))

@@ -24,7 +24,7 @@ from gateway.identity_tokens import TokenSettings
 from gateway.settings import EdgeSettings, GatewaySettings, TicketSettings
 from registry import migrate
 from schemas import ids
-from service import streams
+from service import cluster, streams
 from service.messaging import Messaging
 from service.settings import NatsSettings, PostgresSettings, StoreSettings
 from tests.fixtures_postgres import new_database
@@ -115,6 +115,7 @@ async def open_edge(
         async with nats.start(data) as server, new_database(postgres) as database:
             operator_key = await migrate.bootstrap(database.admin_dsn)
             async with Messaging.connect(server.url_for("registry"), name="declares", role="registry") as messaging:
+                await cluster.declare(messaging, shard_count=NatsSettings(url="").shard_count)
                 await streams.declare(messaging)
             settings = GatewaySettings(
                 nats=NatsSettings(url=server.url_for("gateway")),

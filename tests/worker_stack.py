@@ -46,7 +46,7 @@ from schemas.install import Resolved
 from schemas.invocation import ExecuteRequest, Limits, Origin, Outcome, Trigger
 from schemas.record import Record, RecordBatch
 from schemas.subjects import shard_of
-from service import streams
+from service import cluster, streams
 from service.clock import SystemClock
 from service.dispatch import WORKER_TTL_SECONDS, WORKERS_BUCKET, Dispatcher
 from service.lifecycle import TaskOwner
@@ -288,6 +288,7 @@ async def start(root: Path) -> AsyncIterator[Bench]:
             Messaging.connect(server.url_for("gateway"), name="front", role="gateway") as messaging,
             TaskOwner() as owner,
         ):
+            await cluster.declare(declaring, shard_count=NatsSettings(url="").shard_count)
             await streams.declare(declaring)
             bucket = await declaring.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)
             del bucket

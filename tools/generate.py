@@ -13,8 +13,12 @@ import msgspec
 import orjson
 
 from gateway import openapi
+from gateway.settings import GatewaySettings
+from registry.settings import RegistrySettings
 from schemas import bundle, host, install, invocation, manifest, publishing, record, ticket
+from service import environ
 from tools import settings_page, status_page
+from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 _WIRE: tuple[type, ...] = (
@@ -47,6 +51,12 @@ def _wire() -> dict[str, object]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": components}
 
 
+def _settings() -> dict[str, object]:
+    """Every ALGA_ name of every process."""
+    names = environ.variables(GatewaySettings) | environ.variables(RegistrySettings) | environ.variables(WorkerSettings)
+    return {"names": sorted(names)}
+
+
 def _json(document: Callable[[], Mapping[str, object]]) -> Callable[[], bytes]:
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
     return lambda: orjson.dumps(document(), option=options)
@@ -56,6 +66,7 @@ DOCUMENTS: dict[str, Callable[[], bytes]] = {
     "schemas/json/manifest.json": _json(manifest.json_schema),
     "schemas/json/wire.json": _json(_wire),
     "schemas/json/openapi.json": _json(openapi.document),
+    "schemas/json/settings.json": _json(_settings),
     "docs/reference/settings.md": lambda: settings_page.render().encode(),
     "docs/reference/status-codes.md": lambda: status_page.render().encode(),
 }

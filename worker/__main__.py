@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from service import environ, lifecycle, logging
+from service.lifecycle import Stopping
 from worker import app
 from worker.settings import WorkerSettings
 
 
-async def main(stopping: asyncio.Event) -> None:
+async def main(stopping: Stopping) -> None:
     """Read the settings, build the worker, run it until it is told to stop."""
     settings = environ.read(WorkerSettings)
     logging.setup("worker", settings.log)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from registry.signing import BuildKeys
 from schemas import egress as egress_hosts
 from schemas.errors import Invalid
 from schemas.ids import WorkerId
-from service import environ, probes, tickets
+from service import cluster, environ, probes, tickets
 from service.clock import SystemClock
-from service.lifecycle import TaskOwner
+from service.lifecycle import Stopping, TaskOwner
 from service.messaging import Messaging
 from service.metrics import Metrics
 from service.records import RecordWriter
@@ -70,12 +69,12 @@ class Worker:
         await self.records.flush()
 
 
-async def run(settings: WorkerSettings, stopping: asyncio.Event) -> None:
+async def run(settings: WorkerSettings, stopping: Stopping) -> None:
     """Serve until `stopping` is set, then drain."""
     log.info("the worker starts", settings=environ.masked(settings))
     metrics = Metrics()
     async with (
-        open_worker(settings, metrics, on_failure=stopping.set) as worker,
+        open_worker(settings, metrics, on_failure=stopping.fail) as worker,
         probes.serve(settings.probe, metrics, worker.ready) as port,
     ):
         log.info("the worker serves", worker=worker.id, slots=worker.turns.slots, probe_port=port)
@@ -96,6 +95,7 @@ async def open_worker(
     async with AsyncExitStack() as stack:
         owner = await stack.enter_async_context(TaskOwner(on_failure))
         messaging = await stack.enter_async_context(Messaging.connect(settings.nats.url, name=name, role="worker"))
+        await cluster.check(messaging, shard_count=settings.nats.shard_count)
         slots = await _open_slots(stack, owner, group)
         modules = await _open_modules(stack, owner, messaging, settings, slots.fingerprint, metrics)
         host_calls = await _open_host_calls(stack, owner, messaging, group, metrics)

@@ -71,7 +71,7 @@ async def test_two_tenants_with_the_same_extension_never_see_each_other(
 ) -> None:
     """Thousands of random calls of both at once, honest and prying ones: not one byte of the other side comes back."""
     seed = secrets.randbits(64)
-    rng = random.Random(seed)  # noqa: S311 - chooses what to try, guards nothing
+    rng = random.Random(seed)
     calls = count(CALLS)
     try:
         async with asyncio.TaskGroup() as callers:
