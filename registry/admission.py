@@ -9,7 +9,6 @@ record of what it ran, this module that of what no worker answered for.
 
 from __future__ import annotations
 
-import asyncio
 import math
 
 import msgspec
@@ -135,18 +134,12 @@ class Admission:
         )
         await self._check_current(ctx, resolved)
         plan = self._plan(ctx, resolved, call)
-        outcome, recorded = await asyncio.gather(
-            self._dispatcher.dispatch(
-                plan.request, shard=plan.shard, deadline=plan.deadline, repeatable=call.repeatable
-            ),
-            self._records.write(plan.shard, plan.started),
-            return_exceptions=True,
+        recorded = await self._records.submit(plan.shard, plan.started)
+        outcome = await self._dispatcher.dispatch(
+            plan.request, shard=plan.shard, deadline=plan.deadline, repeatable=call.repeatable
         )
-        if isinstance(outcome, BaseException):
-            raise outcome
         await self._settle(plan, outcome)
-        if isinstance(recorded, BaseException):
-            raise recorded
+        await recorded
         return outcome
 
     def changed(self, tenant: TenantId) -> None:

@@ -47,6 +47,7 @@ SETTINGS: Final = MappingProxyType(
         "wasm_component_model_async": False,
         "wasm_component_model_more_async_builtins": False,
         "wasm_component_model_async_stackful": False,
+        "concurrency_support": False,
         "wasm_component_model_map": False,
         "wasm_component_model_implements": False,
     }
@@ -55,7 +56,8 @@ SETTINGS: Final = MappingProxyType(
 
 Multi-memory is on for wasmtime itself: the adapters it generates between the parts of a composed component (every
 QuickJS build is one) hold two memories, and without it it panics. A guest's own module may not have two; the compile
-jail sees to that.
+jail sees to that. Concurrency support is off beside async itself: with it, wasmtime 50.0.1 ends a guest with "deferred
+host scope has no call context" when a host function takes two borrowed handles, as every poll of two things does.
 """
 
 TARGET: Final = "x86_64-unknown-linux-gnu"

@@ -71,8 +71,8 @@ class Message:
 class Conversation:
     """Replies to one request, as they come."""
 
-    def __init__(self, inbox: str) -> None:
-        self.inbox = inbox
+    def __init__(self, inbox: str, token: str) -> None:
+        self.inbox, self.token = inbox, token
         self._replies: asyncio.Queue[Msg] = asyncio.Queue()
 
     def deliver(self, message: Msg) -> None:
@@ -159,16 +159,27 @@ class Messaging:
         self, subject: str, data: bytes, *, headers: dict[str, str] | None = None
     ) -> AsyncIterator[Conversation]:
         """Publish `data` and collect every reply until the context ends."""
+        conversation = await self.begin(subject, data, headers=headers)
+        try:
+            yield conversation
+        finally:
+            self.end(conversation)
+
+    async def begin(self, subject: str, data: bytes, *, headers: dict[str, str] | None = None) -> Conversation:
+        """Publish `data` and collect replies until `end`, for callers whose conversation outlives a block."""
         self._check(data)
         token = str(next(self._numbers))
-        conversation = Conversation(f"{self._prefix}.{token}")
-        self._conversations[token] = conversation
+        conversation = self._conversations[token] = Conversation(f"{self._prefix}.{token}", token)
         try:
             with nats_errors():
                 await self._client.publish(subject, data, reply=conversation.inbox, headers=headers)
-            yield conversation
-        finally:
-            del self._conversations[token]
+        except BaseException:
+            self.end(conversation)
+            raise
+        return conversation
+
+    def end(self, conversation: Conversation) -> None:
+        self._conversations.pop(conversation.token, None)
 
     async def serve(self, subject: str, handler: Handler, *, queue: str = "", concurrency: int | None = None) -> Served:
         """Run `handler` for each message, at most `concurrency` at once; live at the server when this returns."""

@@ -7,6 +7,7 @@ Fronts write the started record, workers the finished one; the ledger (`registry
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from schemas import codec, ids, subjects
 from schemas.errors import FleetError, Unavailable
@@ -22,6 +23,14 @@ DOWN_SECONDS = 1.0
 MAX_BATCH = 200
 
 _Waiting = tuple[Record, "asyncio.Future[None]"]
+
+
+class _Sent(NamedTuple):
+    """One message on its way, and who waits for it."""
+
+    waiting: list[_Waiting]
+    append: streams.Append
+    error: FleetError | None
 
 
 class RecordWriter:
@@ -40,44 +49,60 @@ class RecordWriter:
 
     async def write(self, shard: int, record: Record) -> None:
         """Returns when the stream has the record; Unavailable when that is not sure."""
+        await (await self.submit(shard, record))
+
+    async def submit(self, shard: int, record: Record) -> asyncio.Future[None]:
+        """Send the record off, or let it join those that wait; the future ends as `write` does.
+
+        It is on its way when this returns, so that what the caller sends next can leave in the same packet.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(shard, []).append((record, done))
         if shard not in self._in_flight:
             self._in_flight.add(shard)
-            self._tasks.start(self._flush(shard), name="write records")
-        await done
+            first = await self._send(shard, self._waiting.pop(shard))
+            self._tasks.start(self._follow(shard, first), name="write records")
+        return done
 
-    async def _flush(self, shard: int) -> None:
+    async def _follow(self, shard: int, first: _Sent) -> None:
+        """See the first message through, then whatever gathered meanwhile."""
         try:
+            await self._settle(first)
             while waiting := self._waiting.pop(shard, []):
                 now, later = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
                 if later:
-                    self._waiting[shard] = later + self._waiting.get(shard, [])
-                await self._append(shard, now)
+                    self._waiting[shard] = later
+                await self._settle(await self._send(shard, now))
         finally:
             self._in_flight.discard(shard)
 
-    async def _append(self, shard: int, waiting: list[_Waiting]) -> None:
+    async def _send(self, shard: int, waiting: list[_Waiting]) -> _Sent:
         batch = codec.encode(RecordBatch(records=tuple(record for record, _ in waiting)))
+        append = streams.Append(self._messaging, subjects.record(shard), batch, message_id=ids.uuid7())
         try:
-            await streams.append(
-                self._messaging,
-                subjects.record(shard),
-                batch,
-                message_id=ids.uuid7(),
-                timeout_seconds=APPEND_TIMEOUT_SECONDS,
-            )
+            await append.send()
         except FleetError as error:
-            self._down_until = self._clock.monotonic() + DOWN_SECONDS
-            _settle(
-                waiting, Unavailable("the execution log cannot be written", detail=error.detail, retry_after_seconds=1)
-            )
+            return _Sent(waiting, append, error)
+        return _Sent(waiting, append, None)
+
+    async def _settle(self, sent: _Sent) -> None:
+        error = sent.error
+        if error is None:
+            try:
+                await sent.append.stored(timeout_seconds=APPEND_TIMEOUT_SECONDS)
+            except FleetError as failure:
+                error = failure
+        sent.append.close()
+        if error is None:
+            self._down_until = 0.0
+            _tell(sent.waiting, None)
             return
-        self._down_until = 0.0
-        _settle(waiting, None)
+        self._down_until = self._clock.monotonic() + DOWN_SECONDS
+        down = Unavailable("the execution log cannot be written", detail=error.detail, retry_after_seconds=1)
+        _tell(sent.waiting, down)
 
 
-def _settle(waiting: list[_Waiting], error: FleetError | None) -> None:
+def _tell(waiting: list[_Waiting], error: FleetError | None) -> None:
     for _, done in waiting:
         if done.done():
             continue
@@ -85,3 +110,5 @@ def _settle(waiting: list[_Waiting], error: FleetError | None) -> None:
             done.set_result(None)
         else:
             done.set_exception(error)
+            # A caller that is gone does not ask any more.
+            done.exception()

@@ -19,7 +19,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 
 from schemas import subjects
 from schemas.errors import FleetError, Unavailable
-from service.messaging import Messaging, NoResponders, nats_errors
+from service.messaging import Conversation, Messaging, NoResponders, nats_errors
 
 log = structlog.get_logger()
 
@@ -56,17 +56,32 @@ async def declare(messaging: Messaging) -> None:
                 await stream.add_stream(wanted)
 
 
-async def append(messaging: Messaging, subject: str, data: bytes, *, message_id: str, timeout_seconds: float) -> None:
-    """Add one message to the stream of `subject`; returns when it is stored. Unavailable when it may not be."""
-    try:
-        answer = await messaging.request(
-            subject, data, timeout_seconds=timeout_seconds, headers={"Nats-Msg-Id": message_id}
-        )
-    except NoResponders as error:
-        raise Unavailable("no stream takes this subject", detail=subject, retry_after_seconds=1) from error
-    outcome = orjson.loads(answer)
-    if "error" in outcome:
-        raise Unavailable("the stream refused a message", detail=str(outcome["error"])[:500], retry_after_seconds=1)
+class Append:
+    """One message on its way into the stream of its subject: `send`, then `stored`, then `close`."""
+
+    def __init__(self, messaging: Messaging, subject: str, data: bytes, *, message_id: str) -> None:
+        self._messaging, self._subject, self._data = messaging, subject, data
+        self._headers = {"Nats-Msg-Id": message_id}
+        self._conversation: Conversation | None = None
+
+    async def send(self) -> None:
+        self._conversation = await self._messaging.begin(self._subject, self._data, headers=self._headers)
+
+    async def stored(self, *, timeout_seconds: float) -> None:
+        """Returns when the stream has it. Raises Unavailable when it may not have, DeadlineExceeded on silence."""
+        assert self._conversation is not None, "send comes first"
+        try:
+            answer = await self._conversation.next(timeout_seconds)
+        except NoResponders as error:
+            raise Unavailable("no stream takes this subject", detail=self._subject, retry_after_seconds=1) from error
+        outcome = orjson.loads(answer)
+        if "error" in outcome:
+            detail = str(outcome["error"])[:500]
+            raise Unavailable("the stream refused a message", detail=detail, retry_after_seconds=1)
+
+    def close(self) -> None:
+        if self._conversation is not None:
+            self._messaging.end(self._conversation)
 
 
 class Pull(NamedTuple):

@@ -96,11 +96,12 @@ async def open_worker(
         owner = await stack.enter_async_context(TaskOwner(on_failure))
         messaging = await stack.enter_async_context(Messaging.connect(settings.nats.url, name=name, role="worker"))
         await cluster.check(messaging, shard_count=settings.nats.shard_count)
-        slots = await _open_slots(stack, owner, group)
+        slots = await _open_slots(stack, owner, group, metrics)
         modules = await _open_modules(stack, owner, messaging, settings, slots.fingerprint, metrics)
         host_calls = await _open_host_calls(stack, owner, messaging, group, metrics)
         turns, flights = Turns(slots=worker_settings.slots(group), clock=clock), Flights(name, clock)
         records = Records(RecordWriter(messaging, owner, clock), clock)
+        stack.push_async_callback(records.close)
         presence = await Presence.open(messaging, name, shards)
         consumer = Consumer(
             messaging,
@@ -115,6 +116,7 @@ async def open_worker(
             metrics=metrics,
         )
         _watch(metrics, turns, slots)
+        stack.push_async_callback(consumer.drain, timeout_seconds=0)
         owner.start(flights.run(), name="signs of life")
         await consumer.start()
         await presence.announce()
@@ -122,11 +124,11 @@ async def open_worker(
         yield Worker(name, consumer, presence, records, slots, turns, messaging)
 
 
-async def _open_slots(stack: AsyncExitStack, owner: TaskOwner, group: SupervisorSettings) -> Slots:
+async def _open_slots(stack: AsyncExitStack, owner: TaskOwner, group: SupervisorSettings, metrics: Metrics) -> Slots:
     zygote = Zygote(owner)
     stack.push_async_callback(zygote.close)
     await zygote.start()
-    slots = Slots(zygote, owner, max_executors=group.executors, clean=group.clean_executors)
+    slots = Slots(zygote, owner, metrics, max_executors=group.executors, clean=group.clean_executors)
     stack.callback(slots.close)
     await slots.start()
     return slots

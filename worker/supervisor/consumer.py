@@ -68,11 +68,13 @@ class Consumer:
         self._cancels.append(await self._messaging.serve(subjects.CANCEL_ALL, self._cancel))
 
     async def drain(self, *, timeout_seconds: float) -> None:
-        """Take nothing more, refuse what waits, finish what runs, for at most `timeout_seconds`."""
+        """Take nothing more, refuse what waits, finish what runs, for at most `timeout_seconds`. Twice is fine."""
         self._draining = True
         self._turns.drain()
-        await asyncio.gather(*(served.stop(timeout_seconds=timeout_seconds) for served in self._served))
-        await asyncio.gather(*(served.stop(timeout_seconds=0.1) for served in self._cancels))
+        served, self._served = self._served, []
+        cancels, self._cancels = self._cancels, []
+        await asyncio.gather(*(one.stop(timeout_seconds=timeout_seconds) for one in served))
+        await asyncio.gather(*(one.stop(timeout_seconds=0.1) for one in cancels))
 
     async def _take(self, message: Message) -> None:
         """Answered on every path: a caller never has to find out by waiting."""

@@ -38,6 +38,7 @@ class End(StrEnum):
     OVERRAN = "overran its deadline and was killed"
     CANCELLED = "was cancelled by its caller and killed"
     DIED = "took its executor process down"
+    RETIRED = "was not running: the executor was recycled or made room"
 
 
 class ExecutorLost(Exception):
@@ -77,7 +78,8 @@ class Executor:
         self._ears: Ears | None = None
         self._waiting: asyncio.Future[Ready | Loaded | LoadFailed | Done] | None = None
         self._expected: tuple[type, ...] = ()
-        self._end = End.DIED
+        self.end = End.DIED
+        """Why it ended, once it has."""
         self._cpu_at_end: float | None = None
         self._is_behind = False
         self._channel = Channel(forked.sock, FromExecutor, on_message=self._heard, on_closed=self._channel_closed)
@@ -163,7 +165,7 @@ class Executor:
 
     async def _wait_for(self, *expected: type) -> Ready | Loaded | LoadFailed | Done:
         if not self._channel.is_open:
-            raise ExecutorLost(self._end, detail="it had ended before")
+            raise ExecutorLost(self.end, detail="it had ended before")
         self._expected = expected
         self._waiting = asyncio.get_running_loop().create_future()
         try:
@@ -208,7 +210,7 @@ class Executor:
 
     def _gone(self, reason: str, end: End) -> None:
         """Once, after the channel closed: nobody can speak to the process any more, so it is made sure of."""
-        self._end, self._cpu_at_end = end, self.cpu_seconds()
+        self.end, self._cpu_at_end = end, self.cpu_seconds()
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         os.close(self._pidfd)

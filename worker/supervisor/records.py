@@ -51,6 +51,9 @@ class Records:
         self._write_gathered()
         if not await self._tasks.join(timeout_seconds=FLUSH_SECONDS):
             log.error("finished records were not written", count=len(self._tasks))
+
+    async def close(self) -> None:
+        """What is under way is given up: `flush` first."""
         await self._tasks.close()
 
     def _write_gathered(self) -> None:

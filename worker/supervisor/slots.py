@@ -18,7 +18,8 @@ import structlog
 from schemas.errors import ErrorCode, Unavailable
 from schemas.ids import ContentHash, TenantId
 from service.lifecycle import TaskOwner
-from worker.supervisor.executor import Executor
+from service.metrics import Metrics
+from worker.supervisor.executor import End, Executor
 from worker.supervisor.zygote import Zygote
 
 log = structlog.get_logger()
@@ -31,8 +32,8 @@ SWEEP_SECONDS = 15.0
 class Slots:
     """`max_executors` bounds those that belong to a tenant; `clean` more stand ready."""
 
-    def __init__(self, zygote: Zygote, owner: TaskOwner, *, max_executors: int, clean: int) -> None:
-        self._zygote, self._owner = zygote, owner
+    def __init__(self, zygote: Zygote, owner: TaskOwner, metrics: Metrics, *, max_executors: int, clean: int) -> None:
+        self._zygote, self._owner, self._metrics = zygote, owner, metrics
         self._max_executors, self._wanted_clean = max_executors, clean
         self._all: set[Executor] = set()
         self._clean: deque[Executor] = deque()
@@ -60,7 +61,7 @@ class Slots:
     def close(self) -> None:
         self._closing = True
         for executor in tuple(self._all):
-            executor.kill()
+            executor.kill(End.RETIRED)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -83,7 +84,7 @@ class Slots:
         if not executor.is_alive:
             return
         if self._closing or executor.must_go or executor.calls >= MAX_CALLS or _is_old(executor):
-            executor.kill()
+            executor.kill(End.RETIRED)
             return
         assert executor.tenant is not None
         self._parked[executor] = executor.tenant
@@ -113,7 +114,7 @@ class Slots:
     def _make_room(self) -> None:
         """One more is about to have a tenant: the longest parked one goes if that would be too many."""
         while self._parked and self._busy + len(self._parked) >= self._max_executors:
-            next(iter(self._parked)).kill()
+            next(iter(self._parked)).kill(End.RETIRED)
 
     def _unpark(self, executor: Executor) -> None:
         tenant = self._parked.pop(executor, None)
@@ -126,6 +127,7 @@ class Slots:
 
     def _ended(self, executor: Executor) -> None:
         self._all.discard(executor)
+        self._metrics.executor_exits.labels(executor.end.name.lower()).inc()
         self._unpark(executor)
         if executor in self._clean:
             self._clean.remove(executor)
@@ -169,7 +171,7 @@ class Slots:
             await asyncio.sleep(SWEEP_SECONDS)
             for executor in [*self._parked, *self._clean]:
                 if _is_old(executor):
-                    executor.kill()
+                    executor.kill(End.RETIRED)
 
 
 def _is_old(executor: Executor) -> bool:

@@ -302,6 +302,26 @@ async def test_what_a_guest_logs_and_prints_reaches_the_live_log(bench: Bench) -
     assert all(line["tenantId"] == install.tenant for line in lines)
 
 
+async def test_what_a_guest_writes_to_stdout_is_a_line_of_info(bench: Bench) -> None:
+    """WASI's stdout is the live log, with full context."""
+    lines: list[dict[str, object]] = []
+
+    async def keep(message: Message) -> None:
+        lines.append(orjson.loads(message.data))
+
+    async with bench.worker():
+        install = await bench.install("wasi-stdout")
+        served = await bench.messaging.serve(subjects.log(install.tenant, install.install), keep)
+        await bench.call(install)
+        async with asyncio.timeout(3):
+            while not lines:
+                await asyncio.sleep(0.01)
+        await served.stop()
+
+    assert {(line["stream"], line["level"]) for line in lines} == {("stdout", "info")}
+    assert all(line["installId"] == install.install for line in lines)
+
+
 async def test_a_secret_the_guest_was_given_is_redacted_from_its_log(bench: Bench) -> None:
     """K7: by value."""
     lines: list[dict[str, object]] = []
