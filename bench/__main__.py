@@ -151,11 +151,10 @@ def _progress(guests: tuple[Guest, ...]) -> Iterator[Guest]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return (
-        f"{row['guest']:26} bare {row['bare_p50_ms']:7.2f} ms  fleet {row['fleet_p50_ms']:7.2f} ms "
-        f"(+{row['added_p50_ms']:5.2f})  p99 {row['fleet_p99_ms']:7.2f}  "
-        f"16 at a time {row['fleet_per_second_16']:6.0f}/s p99 {row['fleet_p99_ms_16']:7.2f}  cold {row['cold_first_call_ms']:7.1f} ms"
-    )
+    alone = f"{row['guest']:26} bare {row['bare_p50_ms']:7.2f} ms  fleet {row['fleet_p50_ms']:7.2f} ms"
+    added = f"(+{row['added_p50_ms']:5.2f})  p99 {row['fleet_p99_ms']:7.2f}"
+    many = f"16 at a time {row['fleet_per_second_16']:6.0f}/s p99 {row['fleet_p99_ms_16']:7.2f}"
+    return f"{alone} {added}  {many}  cold {row['cold_first_call_ms']:7.1f} ms"
 
 
 def _print(rows: list[dict[str, Any]], body: dict[str, Any]) -> None:

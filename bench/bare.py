@@ -11,17 +11,16 @@ import socket
 import time
 from pathlib import Path
 
-from registry.compile import wit_check
 from schemas import ids
 from schemas.capability import DEFAULTS
 from schemas.guest_http import GuestRequest
 from schemas.invocation import OutcomeKind
-from worker.executor import engine, link, values
 from worker.executor.channel import Channel
 from worker.executor.components import Components
 from worker.executor.engine import Ticker
 from worker.executor.invoke import Invoker
 from worker.executor.running import Scope
+from worker.executor.zygote import inherited
 from worker.frames import Run, ToExecutor
 
 TIMEOUT_MS = 5_000
@@ -31,17 +30,16 @@ class Bare:
     """One engine with components compiled in this process; `call` runs one invocation."""
 
     def __init__(self) -> None:
-        values.check_layout()
-        self._engine, self._scope = engine.build_engine(), Scope()
-        self._components = Components(self._engine, self._scope, link.compile_codecs(), may_open=True)
-        ticker = Ticker(self._engine)
+        made, scope = inherited(walls=()), Scope()
+        self._engine = made.engine
+        self._components = Components(made.engine, made.reference, scope, made.codecs, may_open=True)
+        ticker = Ticker(made.engine)
         ticker.start()
         self._socket, self._other = socket.socketpair()
         self._statm = os.open("/proc/self/statm", os.O_RDONLY)
-        handler = values.compile_codec(wit_check.world().exports[wit_check.HANDLER])
         channel = Channel(self._socket, ToExecutor)
         self._invoker = Invoker(
-            self._engine, self._components, self._scope, handler, ticker=ticker, channel=channel, statm=self._statm
+            made.engine, self._components, scope, made.handler, ticker=ticker, channel=channel, statm=self._statm
         )
 
     def load(self, component: Path) -> str:

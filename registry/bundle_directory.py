@@ -113,6 +113,9 @@ class DirectoryStore:
         finally:
             file.close()
 
+    def path(self, key: str) -> Path | None:
+        return self._path(key)
+
     async def size(self, key: str) -> int | None:
         return await _run(key, _size, self._path(key))
 

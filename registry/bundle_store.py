@@ -53,6 +53,9 @@ class ReadableStore(Protocol):
     def open(self, key: str) -> AsyncGenerator[bytes, None]:
         """The object in chunks, at most about 1 MiB each; close it (`contextlib.aclosing`) when leaving early."""
 
+    def path(self, key: str) -> Path | None:
+        """Where the object is as a file of this machine, if it exists; None: this store has no files."""
+
     async def size(self, key: str) -> int | None:
         """Bytes, or None when there is no such object."""
 
@@ -172,6 +175,9 @@ class S3Store:
             async with answer["Body"] as body:
                 while chunk := await body.read(CHUNK_BYTES):
                     yield chunk
+
+    def path(self, key: str) -> Path | None:
+        return None
 
     async def size(self, key: str) -> int | None:
         try:

@@ -65,7 +65,7 @@ class Jail:
 
 async def _compile(component: bytes, memory_mb: int) -> CompileResult:
     seconds = budget_seconds(len(component))
-    with _memory("component", component) as source, _memory("cwasm") as target, _memory("errors") as errors:
+    with _Memory("component", component) as source, _Memory("cwasm") as target, _Memory("errors") as errors:
         process = await _start((source, target), seconds, memory_mb, errors)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -129,7 +129,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await asyncio.shield(process.wait())
 
 
-class _memory:
+class _Memory:
     """A memfd for the length of one compilation."""
 
     def __init__(self, name: str, content: bytes = b"") -> None:

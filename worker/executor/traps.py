@@ -42,12 +42,11 @@ _UNREADABLE = re.compile(
     r"|discriminant [0-9]+ out of range \[0\.\.[0-9]+\)"
     r"|invalid utf-8 sequence of [0-9]+ bytes from index [0-9]+"
     r"|incomplete utf-8 byte sequence from index [0-9]+"
-    r"|converted integer out of range for `char`"
-    r"|unknown handle index [0-9]+"
-    r"|handle is not a resource",
+    r"|converted integer out of range for `char`",
     re.ASCII,
 )
 """What the canonical ABI says of values that are none."""
+_HANDLE = re.compile(r"unknown handle index [0-9]+|handle index [0-9]+ used with the wrong type.*", re.ASCII)
 _COUNT_LIMITS: Final = {
     "instance": f"{limits.INSTANCES} instances",
     "memory": f"{limits.MEMORIES} memories",
@@ -115,6 +114,8 @@ def _resource_ending(line: str, run: Run) -> Ending | None:
         return _limit(ErrorCode.GUEST_MEMORY, f"the extension needs more than {_COUNT_LIMITS[count[1]]}")
     if line == TOO_MANY_HANDLES:
         return _limit(ErrorCode.GUEST_MEMORY, "the extension holds more handles than a store may have")
+    if _HANDLE.fullmatch(line):
+        return _trap("it used a handle it does not have")
     if _UNREADABLE.fullmatch(line):
         return Ending(
             OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_BAD_RESPONSE, "the extension passed a value that is none"

@@ -41,7 +41,7 @@ class Codec:
         """Address of the argument array, valid as long as the crossing. Raises Unfit."""
         if len(values) != len(self._lower_parameters):
             raise Unfit(f"{len(values)} arguments for {len(self._lower_parameters)} parameters")
-        with _conversion():
+        with _Conversion():
             cells = [lower(value, crossing) for lower, value in zip(self._lower_parameters, values, strict=True)]
         return crossing.adopt(bytearray(b"".join(cells)))
 
@@ -49,7 +49,7 @@ class Codec:
         """The host value at `address`. Raises Unfit, TooLarge."""
         if self._lift_result is None:
             return None
-        with _conversion():
+        with _Conversion():
             return self._lift_result(bytes_at(address, VALUE_BYTES), 0, crossing)
 
     def lift_parameters(self, address: int, count: int, crossing: Crossing) -> list[Any]:
@@ -57,14 +57,14 @@ class Codec:
         if count != len(self._lift_parameters):
             raise Unfit(f"{count} arguments for {len(self._lift_parameters)} parameters")
         raw = bytes_at(address, count * VALUE_BYTES) if count else b""
-        with _conversion():
+        with _Conversion():
             return [lift(raw, n * VALUE_BYTES, crossing) for n, lift in enumerate(self._lift_parameters)]
 
     def lower_result(self, value: Any, address: int, crossing: Crossing) -> None:
         """Write the result where wasmtime will take it from, and free it. Raises Unfit before anything is written."""
         if self._lower_result is None:
             return
-        with _conversion():
+        with _Conversion():
             cell = self._lower_result(value, crossing)
         if self.results_are_flat:
             ctypes.memmove(address, cell, VALUE_BYTES)
@@ -72,7 +72,7 @@ class Codec:
             native.value_clone(crossing.adopt(bytearray(cell)), address)
 
 
-class _conversion:
+class _Conversion:
     """Whatever a conversion stumbles over is Unfit; TooLarge passes."""
 
     def __enter__(self) -> None:

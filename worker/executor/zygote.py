@@ -26,13 +26,14 @@ def main(descriptor: int) -> None:
     parent = os.getppid()
     confine.die_with(parent)
     confine.check_stack()
-    heirloom = _heirloom(tuple(confine.leave_network()))
+    heirloom = inherited(walls=tuple(confine.leave_network()))
     gc.collect()
     gc.freeze()
     _Zygote(heirloom, Channel(socket.socket(fileno=descriptor), Spawn)).run()
 
 
-def _heirloom(walls: tuple[str, ...]) -> Heirloom:
+def inherited(*, walls: tuple[str, ...]) -> Heirloom:
+    """What executors inherit, made anew; `walls` are those of this process already."""
     values.check_layout()
     world, built = wit_check.world(), engine.build_engine()
     return Heirloom(

@@ -1,6 +1,6 @@
 """A cwasm into a sealed memfd, hashed on the way: what was checked is what will be loaded, and nobody can change it.
 
-Owns the copy. Writing and hashing overlap, in this call's thread and one of its own, since both let go of the
+Owns the copy. Copying and hashing overlap, in this call's thread and one of its own, since both let go of the
 interpreter (hazards F30). Blocking: called in a thread, never on the loop.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,25 +30,35 @@ class Sealer:
         self._descriptor = os.memfd_create("cwasm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._hash = hashlib.sha256()
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="cwasm hash")
-        self._hashing: Future[None] | None = None
+        self._hashing: list[Future[None]] = []
         self._size = 0
 
-    def write(self, block: bytes) -> None:
+    def write(self, blocks: Sequence[bytes]) -> None:
         """Append. Raises Corrupt as soon as there is more than there should be."""
-        self._size += len(block)
-        if self._size > self._expected_bytes:
-            raise Corrupt(f"cwasm has more than the {self._expected_bytes} bytes of its load record")
-        if self._hashing is not None:
-            self._hashing.result()
-        self._hashing = self._hasher.submit(self._hash.update, block)
-        view = memoryview(block)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        self._grow(sum(map(len, blocks)))
+        self._settle()
+        for block in blocks:
+            self._hashing.append(self._hasher.submit(self._hash.update, block))
+            view = memoryview(block)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+
+    def copy(self, file: int) -> None:
+        """Append all of an open file, from its beginning: moved inside the kernel, hashed where it arrived."""
+        os.ftruncate(self._descriptor, self._expected_bytes)
+        with contextlib.closing(_Arrivals(self._descriptor, self._expected_bytes)) as arrivals:
+            try:
+                while count := os.sendfile(self._descriptor, file, self._size, BLOCK_BYTES):
+                    start = self._size
+                    self._grow(count)
+                    self._hashing.append(self._hasher.submit(arrivals.hash, self._hash.update, start, self._size))
+            finally:
+                futures.wait(self._hashing)
+        self._settle()
 
     def finish(self) -> int:
         """The sealed descriptor, the caller's to close. Raises Corrupt when it is not what the load record says."""
-        if self._hashing is not None:
-            self._hashing.result()
+        self._settle()
         if self._size != self._expected_bytes:
             raise Corrupt(f"cwasm has {self._size} bytes, its load record says {self._expected_bytes}")
         if self._hash.hexdigest() != self._expected_sha256:
@@ -62,6 +74,32 @@ class Sealer:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _grow(self, count: int) -> None:
+        self._size += count
+        if self._size > self._expected_bytes:
+            raise Corrupt(f"cwasm has more than the {self._expected_bytes} bytes of its load record")
+
+    def _settle(self) -> None:
+        for hashing in self._hashing:
+            hashing.result()
+        self._hashing.clear()
+
+
+class _Arrivals:
+    """A read-only view of a memfd that is being filled. Closed before sealing, which a mapping may prevent."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._map = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
+        self._view = memoryview(self._map)
+
+    def hash(self, update: Callable[[memoryview], None], start: int, end: int) -> None:
+        with self._view[start:end] as part:
+            update(part)
+
+    def close(self) -> None:
+        self._view.release()
+        self._map.close()
+
 
 @contextlib.contextmanager
 def sealing(*, expected_sha256: str, expected_bytes: int) -> Iterator[Sealer]:
@@ -76,6 +114,5 @@ def sealing(*, expected_sha256: str, expected_bytes: int) -> Iterator[Sealer]:
 def seal_file(path: Path, *, expected_sha256: str, expected_bytes: int) -> int:
     """The sealed copy of a file. Raises Corrupt, OSError."""
     with sealing(expected_sha256=expected_sha256, expected_bytes=expected_bytes) as sealer, path.open("rb", 0) as file:
-        while block := file.read(BLOCK_BYTES):
-            sealer.write(block)
+        sealer.copy(file.fileno())
         return sealer.finish()

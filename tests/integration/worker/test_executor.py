@@ -348,6 +348,15 @@ def python_guest(zygote: Zygote) -> Executor:
     return executor
 
 
+def test_a_poll_of_two_waits_for_the_sooner(executor: Executor) -> None:
+    """Two borrowed handles in one host call, which wasmtime 50.0.1 gets wrong under its default settings."""
+    executor.load("wasi-poll")
+    began = time.monotonic()
+
+    assert executor.run("wasi-poll", "/50").kind is OutcomeKind.COMPLETED
+    assert 0.05 <= time.monotonic() - began < 1.0
+
+
 def test_a_sleeping_guest_ends_with_its_deadline(executor: Executor) -> None:
     """F12: a poll of WASI is no way past the clock."""
     executor.load("wasi-sleep")

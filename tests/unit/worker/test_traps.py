@@ -36,6 +36,8 @@ TEXTS = [
     ("discriminant 7 out of range [0..2)", FAILED, ErrorCode.GUEST_BAD_RESPONSE),
     ("invalid utf-8 sequence of 1 bytes from index 0", FAILED, ErrorCode.GUEST_BAD_RESPONSE),
     ("incomplete utf-8 byte sequence from index 4", FAILED, ErrorCode.GUEST_BAD_RESPONSE),
+    ("unknown handle index 0", FAILED, ErrorCode.GUEST_TRAP),
+    ("handle index 3 used with the wrong type, expected guest-defined resource", FAILED, ErrorCode.GUEST_TRAP),
     (traps.HOST_FAILED, PLATFORM, ErrorCode.INTERNAL),
     (traps.GUEST_EXITED, FAILED, ErrorCode.GUEST_TRAP),
     (traps.WASI_MISUSED, FAILED, ErrorCode.GUEST_TRAP),

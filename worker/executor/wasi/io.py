@@ -1,11 +1,13 @@
 """`wasi:io`: polls that end with the deadline, an empty stdin, a stdout that is the live log.
 
 A pollable is the monotonic instant at which it is ready, or None where it always is. An output stream is the name of
-its log stream, or None where what is written goes nowhere.
+its log stream, or None for the body of a request that is never sent: what is written there goes nowhere, and whoever
+waits for room waits for ever (StarlingMonkey writes on after a refused request, and traps when it may).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -53,6 +55,11 @@ def _always(running: Running, _: int) -> Resource:
     return resources.new(running, "pollable", None)
 
 
+def _room(running: Running, stream: int) -> Resource:
+    name = resources.get(running, "output-stream", stream)
+    return resources.new(running, "pollable", math.inf if name is None else None)
+
+
 def _read(running: Running, stream: int, _: int) -> Err:
     resources.get(running, "input-stream", stream)
     return Err(("closed", None))
@@ -95,7 +102,7 @@ FUNCTIONS: Final[Mapping[str, Any]] = {
     f"{_OUT}blocking-write-and-flush": _write,
     f"{_OUT}flush": _flush,
     f"{_OUT}blocking-flush": _flush,
-    f"{_OUT}subscribe": _always,
+    f"{_OUT}subscribe": _room,
     f"{_OUT}write-zeroes": _zeroes,
     f"{_OUT}blocking-write-zeroes-and-flush": _zeroes,
 }
