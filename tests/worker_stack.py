@@ -77,6 +77,7 @@ class Bench:
 
     root: Path
     server: NatsServer
+    store_settings: StoreSettings
     store: BundleStore
     messaging: Messaging
     dispatcher: Dispatcher
@@ -247,7 +248,7 @@ class Bench:
         """The same as environment variables, for a worker in a process of its own."""
         return {
             "ALGA_NATS_URL": self.server.url_for("worker"),
-            "ALGA_STORE_URL": f"file://{self.root / 'bundles'}",
+            "ALGA_STORE_URL": self.store_settings.url,
             "ALGA_TICKET_PUBLIC_KEYS_FILE": str(self.root / "tickets.pem"),
             "ALGA_BUILD_PUBLIC_KEYS_FILE": str(self.root / "build.pem"),
             "ALGA_WORKER_SLOTS": "4",
@@ -256,7 +257,7 @@ class Bench:
     def _settings(self, group: SupervisorSettings) -> WorkerSettings:
         return WorkerSettings(
             nats=NatsSettings(url=self.server.url_for("worker")),
-            store=StoreSettings(url=f"file://{self.root / 'bundles'}"),
+            store=self.store_settings,
             ticket=PublicKeySettings(public_keys_file=str(self.root / "tickets.pem")),
             build=PublicKeySettings(public_keys_file=str(self.root / "build.pem")),
             worker=group,
@@ -264,16 +265,17 @@ class Bench:
 
 
 @asynccontextmanager
-async def start_in_temporary_directory() -> AsyncIterator[Bench]:
+async def start_in_temporary_directory(store: StoreSettings | None = None) -> AsyncIterator[Bench]:
     """Not below pytest's own temporary directory, which another pytest that starts may clear."""
     with tempfile.TemporaryDirectory(prefix="alga-worker-") as directory:
-        async with start(Path(directory)) as bench:
+        async with start(Path(directory), store) as bench:
             yield bench
 
 
 @asynccontextmanager
-async def start(root: Path) -> AsyncIterator[Bench]:
-    """NATS, a store, keys and a front; no worker yet."""
+async def start(root: Path, store_settings: StoreSettings | None = None) -> AsyncIterator[Bench]:
+    """NATS, a store (a directory unless another is given), keys and a front; no worker yet."""
+    store_settings = store_settings or StoreSettings(url=f"file://{root / 'bundles'}")
     keys = {name: Ed25519PrivateKey.generate() for name in ("tickets", "build", "author")}
     for name in ("tickets", "build"):
         pem = keys[name].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -283,7 +285,7 @@ async def start(root: Path) -> AsyncIterator[Bench]:
     with directory.hold(root / "data") as data:
         async with (
             nats.start(data) as server,
-            bundle_store.open_store(StoreSettings(url=f"file://{root / 'bundles'}")) as store,
+            bundle_store.open_store(store_settings) as store,
             Messaging.connect(server.url_for("registry"), name="registry", role="registry") as declaring,
             Messaging.connect(server.url_for("gateway"), name="front", role="gateway") as messaging,
             TaskOwner() as owner,
@@ -297,6 +299,7 @@ async def start(root: Path) -> AsyncIterator[Bench]:
             yield Bench(
                 root,
                 server,
+                store_settings,
                 store,
                 messaging,
                 dispatcher,

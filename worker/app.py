@@ -167,7 +167,8 @@ async def _open_host_calls(
     guest_metrics.register(metrics.registry)
     owner.start(guest_log.run(), name="guest log")
     owner.start(egress.run(), name="idle egress")
-    return HostCalls(messaging, egress, guest_log, guest_metrics, clock=clock, metrics=metrics)
+    host_calls = HostCalls(messaging, egress, guest_log, guest_metrics, clock=clock, metrics=metrics)
+    return await stack.enter_async_context(aclosing(host_calls))
 
 
 def _verifier(settings: WorkerSettings, clock: SystemClock) -> Verifier:

@@ -30,7 +30,8 @@ from worker.executor.traps import Ending
 from worker.executor.values import Codec
 from worker.frames import Done, Run
 
-MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
+MAX_REQUEST_BYTES: Final = 8 * MIB
+MAX_DETAIL_CHARACTERS: Final = 500
 MAX_IDLE_BYTES: Final = 512 * MIB
 """What an executor may hold before a call; more is a leak, and it ends with the call."""
 
@@ -138,6 +139,11 @@ class Invoker:
             ended: GuestResponse | Ending = self._answer(guest, run)
         except Trapped as trapped:
             ended = traps.ending_of(trapped.text, run)
+            if ended.recycle and running.failure is None:
+                running.failure = traps.last_line(trapped.text)[:MAX_DETAIL_CHARACTERS]
+        except (Unfit, TooLarge) as error:
+            running.failure = str(error)
+            ended = Ending(OutcomeKind.PLATFORM_FAILED, ErrorCode.INTERNAL, "the request does not fit the guest world")
         if running.seconds_left() < 0 and not (isinstance(ended, Ending) and ended.recycle):
             return traps.late(run)
         return ended

@@ -16,7 +16,7 @@ from worker.frames import Answer, Call, Note, Run
 
 
 class Running:
-    """The state of one call. `failure`: the type of the last exception that a host function failed with, if any.
+    """The state of one call. `failure`: for the log, what went wrong on our side: the type of an exception, a text.
 
     `handles`: what the guest's WASI handles stand for, by number; it lives as long as the store.
     """

@@ -74,7 +74,7 @@ class Ending:
 
 def ending_of(text: str, run: Run) -> Ending:
     """The ending behind wasmtime's text, by its last non-empty line; anything unknown is guest_trap and recycles."""
-    line = _last_line(text)
+    line = last_line(text)
     if line == INTERRUPTED:
         return late(run)
     if line == f"{_TRAP}all fuel consumed by WebAssembly":
@@ -88,6 +88,12 @@ def ending_of(text: str, run: Run) -> Ending:
     return _resource_ending(line, run) or Ending(
         OutcomeKind.GUEST_FAILED, ErrorCode.GUEST_TRAP, "the extension failed", recycle=True
     )
+
+
+def last_line(text: str) -> str:
+    """The line that says what happened. Names the guest chose may stand in one that the table does not know."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("1: ").strip() if lines else ""
 
 
 def late(run: Run) -> Ending:
@@ -123,11 +129,6 @@ def _resource_ending(line: str, run: Run) -> Ending | None:
     if line.endswith("fuel allocated for hostcalls has been exhausted"):
         return too_much_data()
     return None
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("1: ").strip() if lines else ""
 
 
 def _limit(code: ErrorCode, message: str) -> Ending:

@@ -51,7 +51,8 @@ class DiskCache:
         return found
 
     def put(self, fingerprint: str, content_hash: ContentHash, *, record: bytes, descriptor: int) -> None:
-        """Keep a verified cwasm, read from its sealed memfd. The record comes last: without it nothing is found."""
+        """Keep a verified cwasm, read from its sealed memfd, which is closed. The record comes last: without it
+        nothing is found."""
         cwasm, record_path = self._paths(fingerprint, content_hash)
         try:
             cwasm.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,6 +64,8 @@ class DiskCache:
         except OSError as error:
             log.warning("a cwasm was not cached on disk", reason=error.strerror, content_hash=content_hash)
             self.delete(fingerprint, content_hash)
+        finally:
+            os.close(descriptor)
 
     def delete(self, fingerprint: str, content_hash: ContentHash) -> None:
         for path in reversed(self._paths(fingerprint, content_hash)):

@@ -15,6 +15,7 @@ from schemas.errors import DeadlineExceeded, ErrorCode, FleetError
 from schemas.host import HostAnswer, HostReply, HostRequest
 from schemas.invocation import MAX_HOST_CALLS
 from service.clock import Clock
+from service.lifecycle import TaskOwner
 from service.messaging import Messaging, NoResponders
 from service.metrics import Metrics
 from worker.frames import Call, Note
@@ -47,6 +48,11 @@ class HostCalls:
     ) -> None:
         self.messaging, self.egress, self.clock, self.metrics = messaging, egress, clock, metrics
         self._log, self._guest_metrics = log, guest_metrics
+        self.tasks = TaskOwner()
+
+    async def aclose(self) -> None:
+        """Every session is over."""
+        await self.tasks.close()
 
     def open(self, invocation: Invocation, executor: Executor) -> Session:
         """A session for one invocation; `close` it when the invocation ends."""
@@ -96,8 +102,7 @@ class Session:
             self._executor.answer(call.ordinal, refused)
             self._count(interface, function, "refused")
             return
-        answering = self._answer(call, interface, function)
-        self._running = asyncio.get_running_loop().create_task(answering, name="host call")
+        self._running = self._host.tasks.start(self._answer(call, interface, function), name="host call")
 
     def on_note(self, note: Note) -> None:
         """A line of log, captured output or a metric; whatever else it may be is nothing to us."""
@@ -128,12 +133,18 @@ class Session:
         return None
 
     async def _answer(self, call: Call, interface: Interface, function: Function) -> None:
+        """The guest waits, so it is answered also when answering breaks; only not when its call is over."""
         left = self._invocation.deadline - self._host.clock.monotonic()
-        if interface.answerer is Answerer.SUPERVISOR:
-            value = await self._fetch(call, interface, function, left)
-        else:
-            value = await self._ask(call, interface, function, left)
-        self._executor.answer(call.ordinal, value)
+        answer = self._fetch if interface.answerer is Answerer.SUPERVISOR else self._ask
+        value, is_over = function.failed, False
+        try:
+            value = await answer(call, interface, function, left)
+        except asyncio.CancelledError:
+            is_over = True
+            raise
+        finally:
+            if not is_over:
+                self._executor.answer(call.ordinal, value)
 
     async def _fetch(self, call: Call, interface: Interface, function: Function, left: float) -> Any:
         if len(call.arguments) != 1:

@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -190,41 +191,57 @@ class Modules:
             raise _Damaged(error.message) from error
         self._metrics.modules.labels("store").inc()
         module = Module(content_hash, descriptor, record.cwasm_bytes)
-        module.holders += 1
-        self._owner.start(self._keep_on_disk(module, raw), name="cache module on disk")
+        if self._path(content_hash) is None:
+            self._owner.start(self._keep_on_disk(module, raw), name="cache module on disk")
         return module
 
+    def _path(self, content_hash: ContentHash) -> Path | None:
+        """Of a store that is a directory here: then the disk has it already."""
+        return self._store.path(bundle.cwasm_key(self._fingerprint, content_hash))
+
     async def _copy(self, record: LoadRecord, content_hash: ContentHash) -> int:
-        """The cwasm out of the store into a sealed memfd: the next block is fetched while the last is written."""
+        """The cwasm out of the store into a sealed memfd."""
+        path = self._path(content_hash)
+        if path is None:
+            return await self._stream(record, content_hash)
+        try:
+            return await asyncio.to_thread(
+                sealing.seal_file, path, expected_sha256=record.cwasm_sha256, expected_bytes=record.cwasm_bytes
+            )
+        except FileNotFoundError as error:
+            raise NotFound("the bundle store has no such object") from error
+        except OSError as error:
+            raise Unavailable("the bundle store cannot be used", detail=str(error), retry_after_seconds=5.0) from error
+
+    async def _stream(self, record: LoadRecord, content_hash: ContentHash) -> int:
+        """The next block is fetched while the last is written and hashed."""
         chunks = self._store.open(bundle.cwasm_key(self._fingerprint, content_hash))
-        loop, pending = asyncio.get_running_loop(), bytearray()
+        loop = asyncio.get_running_loop()
+        pending: list[bytes] = []
         writing: asyncio.Future[None] | None = None
         with sealing.sealing(expected_sha256=record.cwasm_sha256, expected_bytes=record.cwasm_bytes) as sealer:
             try:
                 async with contextlib.aclosing(chunks):
                     async for chunk in chunks:
-                        pending += chunk
-                        if len(pending) < sealing.BLOCK_BYTES:
+                        pending.append(chunk)
+                        if sum(map(len, pending)) < sealing.BLOCK_BYTES:
                             continue
                         if writing is not None:
                             await writing
-                        writing = loop.run_in_executor(None, sealer.write, bytes(pending))
-                        pending.clear()
+                        writing, pending = loop.run_in_executor(None, sealer.write, pending), []
             finally:
                 if writing is not None:
                     await asyncio.wait([writing])
             if writing is not None:
                 writing.result()
-            return await loop.run_in_executor(None, _finish, sealer, bytes(pending))
+            return await loop.run_in_executor(None, _finish, sealer, pending)
 
     async def _keep_on_disk(self, module: Module, record: bytes) -> None:
-        """Its caller has taken hold of the module for this."""
-        try:
-            await asyncio.to_thread(
-                self._disk.put, self._fingerprint, module.content_hash, record=record, descriptor=module.descriptor
-            )
-        finally:
-            module.release()
+        """From a descriptor of its own, since the thread may outlive everything here."""
+        descriptor = os.dup(module.descriptor)
+        await asyncio.to_thread(
+            self._disk.put, self._fingerprint, module.content_hash, record=record, descriptor=descriptor
+        )
 
     def _verify(self, raw: bytes, content_hash: ContentHash) -> LoadRecord:
         return signing.verify_load_record(
@@ -255,7 +272,6 @@ class _Damaged(Corrupt):
     """A cwasm in the store is not what its load record says."""
 
 
-def _finish(sealer: sealing.Sealer, last: bytes) -> int:
-    if last:
-        sealer.write(last)
+def _finish(sealer: sealing.Sealer, last: list[bytes]) -> int:
+    sealer.write(last)
     return sealer.finish()

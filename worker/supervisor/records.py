@@ -35,6 +35,7 @@ class Records:
         self._writer, self._clock = writer, clock
         self._tasks = TaskOwner()
         self._gathered: list[tuple[int, Record]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def finished(self, invocation: Invocation, outcome: Outcome) -> None:
         """Write down how an invocation ended that began in an executor, soon: what ends together goes together."""
@@ -43,7 +44,7 @@ class Records:
             log.error("a finished record was dropped: too many wait", invocation=record.invocation)
             return
         if not self._gathered:
-            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._write_gathered)
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._write_gathered)
         self._gathered.append((invocation.ticket.shard, record))
 
     async def flush(self) -> None:
@@ -54,6 +55,8 @@ class Records:
 
     async def close(self) -> None:
         """What is under way is given up: `flush` first."""
+        if self._timer is not None:
+            self._timer.cancel()
         await self._tasks.close()
 
     def _write_gathered(self) -> None:

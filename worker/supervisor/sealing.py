@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from schemas.errors import Corrupt
 
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES, BUFFER_BYTES = 4 * 1024 * 1024, 1024 * 1024
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -29,6 +27,7 @@ class Sealer:
         self._expected_sha256, self._expected_bytes = expected_sha256, expected_bytes
         self._descriptor = os.memfd_create("cwasm", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._hash = hashlib.sha256()
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="cwasm hash")
         self._hashing: list[Future[None]] = []
         self._size = 0
@@ -45,16 +44,10 @@ class Sealer:
 
     def copy(self, file: int) -> None:
         """Append all of an open file, from its beginning: moved inside the kernel, hashed where it arrived."""
-        os.ftruncate(self._descriptor, self._expected_bytes)
-        with contextlib.closing(_Arrivals(self._descriptor, self._expected_bytes)) as arrivals:
-            try:
-                while count := os.sendfile(self._descriptor, file, self._size, BLOCK_BYTES):
-                    start = self._size
-                    self._grow(count)
-                    self._hashing.append(self._hasher.submit(arrivals.hash, self._hash.update, start, self._size))
-            finally:
-                futures.wait(self._hashing)
-        self._settle()
+        while count := os.sendfile(self._descriptor, file, self._size, BLOCK_BYTES):
+            start = self._size
+            self._grow(count)
+            self._hashing.append(self._hasher.submit(self._hash_arrived, start, self._size))
 
     def finish(self) -> int:
         """The sealed descriptor, the caller's to close. Raises Corrupt when it is not what the load record says."""
@@ -79,26 +72,17 @@ class Sealer:
         if self._size > self._expected_bytes:
             raise Corrupt(f"cwasm has more than the {self._expected_bytes} bytes of its load record")
 
+    def _hash_arrived(self, start: int, end: int) -> None:
+        """One buffer for all of it: fresh memory for every block costs more than the copy out of the memfd."""
+        while start < end:
+            count = os.preadv(self._descriptor, [self._buffer[: end - start]], start)
+            self._hash.update(self._buffer[:count])
+            start += count
+
     def _settle(self) -> None:
         for hashing in self._hashing:
             hashing.result()
         self._hashing.clear()
-
-
-class _Arrivals:
-    """A read-only view of a memfd that is being filled. Closed before sealing, which a mapping may prevent."""
-
-    def __init__(self, descriptor: int, size: int) -> None:
-        self._map = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
-        self._view = memoryview(self._map)
-
-    def hash(self, update: Callable[[memoryview], None], start: int, end: int) -> None:
-        with self._view[start:end] as part:
-            update(part)
-
-    def close(self) -> None:
-        self._view.release()
-        self._map.close()
 
 
 @contextlib.contextmanager

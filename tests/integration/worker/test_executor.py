@@ -401,6 +401,15 @@ def test_a_kept_store_serves_its_install_and_no_other(executor: Executor) -> Non
     assert fuel() == fresh
 
 
+def test_a_run_that_does_not_fit_the_world_fails_as_ours(executor: Executor) -> None:
+    """A frame without a tenant is our bug: the guest is not called, the executor lives."""
+    executor.load("echo")
+    done = executor.run("echo", context={"tenant_id": None})
+
+    assert (done.kind, done.code, done.fuel) == (OutcomeKind.PLATFORM_FAILED, ErrorCode.INTERNAL, 0)
+    assert executor.run("echo").kind is OutcomeKind.COMPLETED
+
+
 def test_an_executor_ends_with_its_socket(zygote: Zygote) -> None:
     """Nothing of a worker outlives it."""
     executor = zygote.spawn()

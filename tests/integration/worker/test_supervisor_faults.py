@@ -221,26 +221,6 @@ async def test_a_load_record_that_does_not_verify_is_refused(bench: Bench) -> No
         await bench.store.put(key, good, overwrite=True)
 
 
-async def test_a_damaged_disk_cache_is_deleted_and_fetched_again(bench: Bench, tmp_path: Path) -> None:
-    """The cache on disk is believed in nothing."""
-    install = await bench.install("echo")
-    async with bench.worker(cache_directory=str(tmp_path)):
-        assert (await bench.call(install)).response is not None
-        async with asyncio.timeout(5):
-            while not (files := list(tmp_path.glob("*/*.json"))):
-                await asyncio.sleep(0.01)
-    cwasm = files[0].with_suffix(".cwasm")
-    data = bytearray(cwasm.read_bytes())
-    data[len(data) // 2] ^= 1
-    cwasm.write_bytes(data)
-    async with bench.worker(cache_directory=str(tmp_path)) as (_, metrics):
-        assert (await bench.call(install)).response is not None
-        page = metrics.render()
-
-    assert b'alga_modules_refused_total{reason="disk"} 1.0' in page
-    assert b'alga_module_loads_total{source="store"} 1.0' in page
-
-
 async def test_code_is_fetched_once_however_many_ask(bench: Bench) -> None:
     """Single flight: a burst of first calls is one load."""
     async with bench.worker(slots=4) as (_, metrics):
