@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from typing import Any
 
 import click
 import orjson
@@ -50,14 +49,17 @@ async def _health(session: Client, connection: Connection) -> str:
         return f"failed: {error.code}: {error.message}"
     if status != 200:
         return f"failed: {connection.base_url} answers {status} to /healthz: {body[:300].decode(errors='replace')}"
-    return f"ok, {connection.base_url}, {_workers(body)} workers"
+    workers = _workers(body)
+    if workers == 0:
+        return f"failed: {connection.base_url} sees no worker"
+    return f"ok, {connection.base_url}, {workers} workers"
 
 
-def _workers(body: bytes) -> Any:
+def _workers(body: bytes) -> int:
     try:
-        return orjson.loads(body)["workers"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "an unknown number of"
+        return int(orjson.loads(body)["workers"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return 0
 
 
 async def _key(session: Client) -> str:

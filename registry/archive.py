@@ -248,8 +248,8 @@ def _path_of(member: Member) -> str | None:
         if member.size:
             raise refused(f"has a directory with content: {path[:200]!r}")
         path = path.removesuffix("/")
-    if not path:
-        return None
+        if not path:
+            return None
     problem = bundle_path.problem_of(path)
     if problem:
         raise refused(f"has an entry whose path {problem}: {path[:200]!r}")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.errors import Unprocessable
 
@@ -18,6 +19,10 @@ BLOCK = 512
 MAX_EXTRA_BYTES = 64 * 1024
 """Of one extended header; our longest path is 255 bytes."""
 _ZEROS = bytes(BLOCK)
+_PASSED_OVER = (slice(100, 108), slice(108, 116), slice(116, 124), slice(136, 148), slice(329, 337), slice(337, 345))
+"""Mode, owner, group, time, device: not used, but a reader that uses them may take an unreadable one for the end."""
+_BINARY = (0x80, 0xFF)
+"""First byte of a number too large for octal digits, as GNU tar writes it."""
 _OCTAL = re.compile(rb"[0-7]*")
 _RECORD = re.compile(rb"([1-9][0-9]{0,7}) ")
 _UTF8 = b"ISO-IR 10646 2000 UTF-8"
@@ -45,10 +50,11 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class _Extra(msgspec.Struct, frozen=True):
-    """What extended headers say about the next member."""
+    """What extended headers say about the next member. `others`: there was one that says nothing we use."""
 
     long_name: bytes | None = None
     pax: dict[bytes, bytes] | None = None
+    others: bool = False
 
 
 class _Stream:
@@ -118,6 +124,9 @@ def _header(block: bytes) -> _Header:
         name = prefix + b"/" + name if prefix else name
     elif magic not in (b"ustar  \0", bytes(8)):
         raise refused("has an entry header of an unknown format")
+    for field in _PASSED_OVER:
+        if block[field.start] not in _BINARY:
+            _octal(block[field], f"number at byte {field.start}")
     return _Header(name, _octal(block[124:136], "size"), block[156:157])
 
 
@@ -145,19 +154,19 @@ def _extension_data(stream: _Stream, header: _Header) -> bytes:
 
 def _extended(header: _Header, data: bytes, extra: _Extra) -> _Extra:
     if header.kind == b"K":
-        return extra
+        return replace(extra, others=True)
     if header.kind == b"L":
         if extra.long_name is not None:
             raise refused("has two long names for one entry")
-        return _Extra(data.rstrip(b"\0"), extra.pax)
+        return replace(extra, long_name=data.rstrip(b"\0"))
     records = _pax_records(data)
     if header.kind == b"g":
         if records.keys() & {b"path", b"size"}:
             raise refused("has a global header with a path or a size")
-        return extra
+        return replace(extra, others=True)
     if extra.pax is not None:
         raise refused("has two PAX headers for one entry")
-    return _Extra(extra.long_name, records)
+    return replace(extra, pax=records)
 
 
 def _pax_records(data: bytes) -> dict[bytes, bytes]:

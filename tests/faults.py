@@ -21,7 +21,7 @@ WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.01
 BURNING_SECONDS = 0.05
 """CPU time between two looks at an executor that tell it from one that only answered a frame."""
-_BUSY = re.compile(rb"^alga_slots_busy ([0-9.]+)$", re.MULTILINE)
+BUSY = "alga_slots_busy"
 
 
 def executors_of(worker: Process) -> frozenset[int]:
@@ -46,9 +46,24 @@ async def settled_executors(worker: Process) -> frozenset[int]:
 
 async def running(worker: Process, *, count: int = 1) -> None:
     """Returns when the worker runs at least this many calls."""
-    async with asyncio.timeout(WAIT_SECONDS), aiohttp.ClientSession() as session:
-        while await _busy(session, worker) < count:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await metric(worker, BUSY) < count:
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def idle(worker: Process) -> None:
+    """Returns when the worker runs nothing."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await metric(worker, BUSY) > 0:
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def metric(process: Process, series: str) -> float:
+    """The value of one series as `/metrics` spells it, labels and all; 0 for one that is not there yet."""
+    async with aiohttp.ClientSession() as session, session.get(f"{process.probe_url}/metrics") as answer:
+        page = await answer.text()
+    found = re.search(rf"^{re.escape(series)} ([0-9.e+]+)$", page, re.MULTILINE)
+    return 0.0 if found is None else float(found[1])
 
 
 async def burning_executor(worker: Process) -> int:
@@ -71,13 +86,6 @@ def peak_rss(pid: int) -> int:
     """Bytes, the most the process ever had resident."""
     (line,) = [text for text in Path(f"/proc/{pid}/status").read_text().splitlines() if text.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
-
-
-async def _busy(session: aiohttp.ClientSession, worker: Process) -> float:
-    async with session.get(f"{worker.probe_url}/metrics") as answer:
-        found = _BUSY.search(await answer.read())
-    assert found is not None, "the worker's metrics do not show its busy slots"
-    return float(found[1])
 
 
 def _cpu_of(pids: frozenset[int]) -> dict[int, float]:

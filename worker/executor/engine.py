@@ -1,7 +1,9 @@
 """The Engine of an executor, and the ticker that moves its epoch.
 
-Owns how guest time passes: one thread per process, started after the fork, that advances the epoch every
-`EPOCH_TICK_SECONDS` while a call runs. Idle, it parks; a parked executor costs nothing.
+Owns how guest time ends: one thread per process, started after the fork, that looks at the clock every
+`EPOCH_TICK_SECONDS` while a call runs, and advances the epoch once per look when the call's deadline has passed. It
+counts no ticks towards a deadline: on a busy machine each comes late, and five hundred late ticks are a late end.
+Idle, it parks; a parked executor costs nothing.
 """
 
 from __future__ import annotations
@@ -34,33 +36,36 @@ def fingerprint() -> str:
 
 
 class Ticker:
-    """Advances the epoch between `begin` and `end`. Not re-entrant: one call at a time."""
+    """Advances the epoch after the deadline of the call between `begin` and `end`. One call at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = ctypes.cast(engine.ptr(), ctypes.c_void_p).value
         self._wanted = threading.Event()
-        self._running = False
+        self._deadline: float | None = None
         self._thread = threading.Thread(target=self._tick, name="epoch ticker", daemon=True)
 
     def start(self) -> None:
         """Once, after the fork and before threads are forbidden."""
         self._thread.start()
 
-    def begin(self) -> None:
-        self._running = True
+    def begin(self, deadline: float) -> None:
+        """A call runs until this instant of time.monotonic."""
+        self._deadline = deadline
         if not self._wanted.is_set():
             self._wanted.set()
 
     def end(self) -> None:
-        self._running = False
+        self._deadline = None
 
     def _tick(self) -> None:
         idle = 0
         while True:
             time.sleep(engine_settings.EPOCH_TICK_SECONDS)
-            if self._running:
-                native.increment_epoch(self._engine)
+            deadline = self._deadline
+            if deadline is not None:
                 idle = 0
+                if time.monotonic() >= deadline:
+                    native.increment_epoch(self._engine)
                 continue
             idle += 1
             if idle > IDLE_TICKS_BEFORE_PARKING:
@@ -70,5 +75,5 @@ class Ticker:
     def _park(self) -> None:
         """A call may begin between the two lines; then it has seen the event unset, set it, and we go on."""
         self._wanted.clear()
-        if not self._running:
+        if self._deadline is None:
             self._wanted.wait()

@@ -111,7 +111,7 @@ class Invoker:
         running = Running(run, self._channel, guest.handles)
         self._scope.running = running
         cpu = time.thread_time()
-        self._ticker.begin()
+        self._ticker.begin(run.deadline)
         try:
             ended = self._call(guest, running)
         finally:
@@ -135,7 +135,7 @@ class Invoker:
     def _call(self, guest: Guest, running: Running) -> GuestResponse | Ending:
         run = running.run
         try:
-            limits.arm(guest.context, run, running.seconds_left())
+            limits.arm(guest.context, run)
             ended: GuestResponse | Ending = self._answer(guest, run)
         except Trapped as trapped:
             ended = traps.ending_of(trapped.text, run)

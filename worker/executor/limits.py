@@ -6,13 +6,14 @@ Owns the arithmetic and the order: everything is set before the guest's first in
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
-from schemas.engine import EPOCH_TICK_SECONDS, KIB, MIB
+from schemas.engine import KIB, MIB
 from worker.executor import native
 from worker.frames import Run
 
+EPOCHS: Final = 2
+"""Advances after which a guest is interrupted. The first may be one that was under way as the call before ended."""
 MEMORIES: Final = 3
 INSTANCES: Final = 30
 TABLES: Final = 10
@@ -26,19 +27,14 @@ LOG_LINE_BYTES: Final = 8 * KIB
 LOG_BYTES: Final = 256 * KIB
 
 
-def epoch_ticks(seconds_left: float) -> int:
-    """Ticks after which the guest is interrupted: one more than the time needs, as the first may come at once."""
-    return max(1, math.ceil(seconds_left / EPOCH_TICK_SECONDS)) + 1
-
-
 def limit_store(store: int, memory_mb: int) -> None:
     """Bound what instances of this store may hold. The memory limit is per memory; the counts bound the rest."""
     native.store_limiter(store, memory_mb * MIB, TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES)
 
 
-def arm(context: int, run: Run, seconds_left: float) -> None:
-    """Fuel and clock for one call of a store."""
-    native.set_epoch_deadline(context, epoch_ticks(seconds_left))
+def arm(context: int, run: Run) -> None:
+    """Fuel and the epoch's end for one call of a store; the ticker moves the epoch when the deadline has passed."""
+    native.set_epoch_deadline(context, EPOCHS)
     error = native.set_fuel(context, run.fuel)
     if error:
         raise RuntimeError(native.take_error(error))

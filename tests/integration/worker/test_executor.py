@@ -261,7 +261,7 @@ def test_arguments_over_their_budget_are_refused(executor: Executor, guest: str)
     What overruns the deadline here is killed by the supervisor, whose tests show that.
     """
     executor.load(guest)
-    done = executor.run(guest, "/3", timeout=10.0, grants=ALL_GRANTS)
+    done = executor.run(guest, "/3", timeout=2.0, grants=ALL_GRANTS)
 
     assert not done.recycle
     assert executor.calls == []
