@@ -23,6 +23,8 @@ ENDPOINTS = [
     {"method": "GET", "path": "/ask/:i/:f", "handler": "h"},
 ]
 
+NOBODYS_ID = "00000000-0000-4000-8000-000000000000"
+
 
 async def script(
     door: Door, install: Installed, *steps: dict[str, Any], method: str = "POST", **headers: str
@@ -48,7 +50,7 @@ async def test_an_extension_is_called_by_any_of_its_names(door: Door) -> None:
         assert (context["installId"], context["tenantId"]) == (install.id, install.tenant.id)
 
 
-@pytest.mark.parametrize("reference", ["", "%00", "x" * 500, "..", "%ff", "no.such.extension", "00000000-0000-4000-8000-000000000000"])
+@pytest.mark.parametrize("reference", ["", "%00", "x" * 500, "..", "%ff", "no.such.extension", NOBODYS_ID])
 async def test_what_is_not_installed_is_one_answer(door: Door, reference: str) -> None:
     """Unknown, malformed, absent: extension_not_installed, and nothing more to learn."""
     tenant = await door.fleet.tenant()
