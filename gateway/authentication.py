@@ -84,6 +84,8 @@ def credential_of(given: CIMultiDictProxy[str]) -> _Credential:
         raise Unauthenticated("exactly one credential is allowed, not several at once")
     if not found[0].text:
         raise Unauthenticated("the credential is empty")
+    if not found[0].text.isascii():
+        raise Unauthenticated("the credential has characters that no key and no token has")
     return found[0]
 
 

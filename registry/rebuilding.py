@@ -62,7 +62,9 @@ class Rebuilding:
             )
         source = await self._bundles.get_source(request.content_hash)
         step("looking at what is stored")
-        build = await self._builder.find_intact(source.content_hash) or await self._build(source, step)
+        build = await self._builder.find_intact(source.content_hash)
+        if build is None or build.sha256 == request.refused_sha256:
+            build = await self._build(source, step)
         await self._bundles.put_cwasm(build)
         return Precompiled(content_hash=request.content_hash, engine_fingerprint=request.engine_fingerprint)
 

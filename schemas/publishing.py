@@ -75,10 +75,14 @@ PublishReply = PublishAlive | Published | PublishFailed
 
 
 class PrecompileRequest(Wire, frozen=True, tag="precompile"):
-    """Make the cwasm of a published bundle for this engine again, from the canonical bundle, verified again."""
+    """Make the cwasm of a published bundle for this engine again, from the canonical bundle, verified again.
+
+    `refused_sha256`: of a cwasm that is what its load record says, and that an engine would not load all the same.
+    """
 
     content_hash: ContentHash
     engine_fingerprint: str
+    refused_sha256: str | None = None
 
 
 class Precompiled(Wire, frozen=True, tag="precompiled"):

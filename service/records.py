@@ -22,7 +22,7 @@ DOWN_SECONDS = 1.0
 """After a failed append nothing is dispatched for this long; then one call tries again."""
 MAX_BATCH = 200
 
-_Waiting = tuple[Record, "asyncio.Future[None]"]
+_Waiting = tuple[tuple[Record, ...], "asyncio.Future[None]"]
 
 
 class _Sent(NamedTuple):
@@ -47,17 +47,17 @@ class RecordWriter:
         if self._clock.monotonic() < self._down_until or not self._messaging.is_connected:
             raise Unavailable("the execution log cannot be written", retry_after_seconds=DOWN_SECONDS)
 
-    async def write(self, shard: int, record: Record) -> None:
-        """Returns when the stream has the record; Unavailable when that is not sure."""
-        await (await self.submit(shard, record))
+    async def write(self, shard: int, *records: Record) -> None:
+        """Returns when the stream has the records, at most `MAX_BATCH`; Unavailable when that is not sure."""
+        await (await self.submit(shard, *records))
 
-    async def submit(self, shard: int, record: Record) -> asyncio.Future[None]:
-        """Send the record off, or let it join those that wait; the future ends as `write` does.
+    async def submit(self, shard: int, *records: Record) -> asyncio.Future[None]:
+        """Send the records off, or let them join those that wait; the future ends as `write` does.
 
         It is on its way when this returns, so that what the caller sends next can leave in the same packet.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(shard, []).append((record, done))
+        self._waiting.setdefault(shard, []).append((records, done))
         if shard not in self._in_flight:
             self._in_flight.add(shard)
             first = await self._send(shard, self._waiting.pop(shard))
@@ -69,7 +69,7 @@ class RecordWriter:
         try:
             await self._settle(first)
             while waiting := self._waiting.pop(shard, []):
-                now, later = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
+                now, later = _cut(waiting)
                 if later:
                     self._waiting[shard] = later
                 await self._settle(await self._send(shard, now))
@@ -77,7 +77,7 @@ class RecordWriter:
             self._in_flight.discard(shard)
 
     async def _send(self, shard: int, waiting: list[_Waiting]) -> _Sent:
-        batch = codec.encode(RecordBatch(records=tuple(record for record, _ in waiting)))
+        batch = codec.encode(RecordBatch(records=tuple(record for records, _ in waiting for record in records)))
         append = streams.Append(self._messaging, subjects.record(shard), batch, message_id=ids.uuid7())
         try:
             await append.send()
@@ -100,6 +100,16 @@ class RecordWriter:
         self._down_until = self._clock.monotonic() + DOWN_SECONDS
         down = Unavailable("the execution log cannot be written", detail=error.detail, retry_after_seconds=1)
         _tell(sent.waiting, down)
+
+
+def _cut(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """What goes in the next message, at most `MAX_BATCH` records, and the rest."""
+    count = 0
+    for position, (records, _) in enumerate(waiting):
+        count += len(records)
+        if position and count > MAX_BATCH:
+            return waiting[:position], waiting[position:]
+    return waiting, []
 
 
 def _tell(waiting: list[_Waiting], error: FleetError | None) -> None:

@@ -43,6 +43,13 @@ async def runs_of(fleet: TestFleet, install: Installed, *, count: int) -> list[R
             await asyncio.sleep(POLL_SECONDS)
 
 
+async def until_started(fleet: TestFleet, install: Installed, request_id: str) -> None:
+    """Returns once the call of this id is on record. Raises TimeoutError."""
+    async with asyncio.timeout(WRITTEN_WITHIN_SECONDS):
+        while request_id not in {row["request_id"] for row in await _rows(fleet, install)}:
+            await asyncio.sleep(POLL_SECONDS)
+
+
 async def _rows(fleet: TestFleet, install: Installed) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     params = {"extension": install.id, "limit": PAGE}

@@ -8,26 +8,16 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from deploy.embedded import s3
-from deploy.embedded.processes import Options
-from tests.fleet import TestFleet, open_fleet
+from tests.fleet import TestFleet
+from tests.fleet_on_s3 import open_fleet_on_s3
 from tests.guests import build
 
 
 @pytest_asyncio.fixture(scope="module")
 async def on_s3() -> AsyncIterator[TestFleet]:
     with tempfile.TemporaryDirectory(prefix="alga-on-s3-") as directory:
-        async with s3.start(Path(directory) / "s3") as server:
-            store = {
-                "ALGA_STORE_URL": f"s3://{server.bucket}/fleet",
-                "ALGA_STORE_ENDPOINT": server.endpoint,
-                "ALGA_STORE_REGION": server.region,
-                "ALGA_STORE_ACCESS_KEY": server.access_key,
-                "ALGA_STORE_SECRET_KEY": server.secret_key,
-            }
-            options = Options(extra=dict.fromkeys(("gateway", "registry", "worker"), store))
-            async with open_fleet(Path(directory) / "fleet", options) as running:
-                yield running
+        async with open_fleet_on_s3(Path(directory)) as (running, _):
+            yield running
 
 
 async def test_a_fleet_on_s3_publishes_installs_and_calls(on_s3: TestFleet) -> None:

@@ -1,6 +1,7 @@
 """S19: compiled code that is not what was signed is found out before it is used, wherever it is stored.
 
-The worker keeps one component in memory, so that calling another one makes it read the first anew each time.
+The store is S3, so that the worker has copies on its disk too. It keeps one component in memory: calling another one
+makes it read the first anew each time.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ import pytest_asyncio
 import wasmtime
 from wasmtime.component import Component
 
-from deploy.embedded.processes import Options
 from registry import bundle_store, signing
 from registry.bundle_store import BundleStore
 from schemas import bundle, ids
 from schemas.bundle import LoadRecord, SignedLoadRecord
 from schemas.ids import ContentHash
-from service.settings import StoreSettings
 from tests import faults
-from tests.fleet import UNMETERED, Answer, Installed, TestFleet, open_fleet
+from tests.fleet import UNMETERED, Answer, Installed, TestFleet
+from tests.fleet_on_s3 import open_fleet_on_s3, settings_of
 from tests.guests import build
 
 pytestmark = [pytest.mark.case("S19"), pytest.mark.timeout(600)]
@@ -80,13 +80,14 @@ class Stored:
 @pytest_asyncio.fixture(scope="module")
 async def stored() -> AsyncIterator[Stored]:
     with tempfile.TemporaryDirectory(prefix="alga-s19-") as directory:
-        options = Options(extra={"gateway": UNMETERED, "worker": {"ALGA_WORKER_MEMORY_BYTES": "1"}})
-        async with open_fleet(Path(directory), options) as fleet:
-            settings = StoreSettings(url=f"file://{fleet.fleet.stack.bundle_directory}")
-            async with bundle_store.open_store(settings) as store:
-                other = await _install(fleet)
-                (key,) = [key for key in await store.list("cwasm/") if key.endswith(".json")]
-                yield Stored(fleet, store, other, key.split("/")[1])
+        extra = {"gateway": UNMETERED, "worker": {"ALGA_WORKER_MEMORY_BYTES": "1"}}
+        async with (
+            open_fleet_on_s3(Path(directory), extra=extra) as (fleet, server),
+            bundle_store.open_store(settings_of(server)) as store,
+        ):
+            other = await _install(fleet)
+            (key,) = [key for key in await store.list("cwasm/") if key.endswith(".json")]
+            yield Stored(fleet, store, other, key.split("/")[1])
 
 
 async def test_S19_every_flipped_bit_on_the_workers_disk_is_found(

@@ -7,7 +7,6 @@ readers of HTTP see one too. The corpus is that of case G1 and the same at the e
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import tempfile
 from pathlib import Path
@@ -36,11 +35,12 @@ async def run(report: Report) -> None:
     """One stream on one connection at a time; the gateway that began is the one that ends."""
     with tempfile.TemporaryDirectory(prefix="alga-fuzz-http-") as directory:
         async with open_fleet(Path(directory), Options(slots=2, extra={"gateway": UNMETERED})) as fleet:
-            streams = [*framing.REFUSED.values(), *framing.ACCEPTED.values(), *_at_an_extension(await _install(fleet))]
+            readable = [*framing.ACCEPTED.values(), *_at_an_extension(await _install(fleet))]
             gateway = fleet.fleet.processes["gateway"].server.pid
             port = int(fleet.url.rpartition(":")[2])
             for rng in report.inputs_of():
-                data = mutate(rng, rng.choice(streams), most=4, tokens=TOKENS) + framing.LAST
+                stream = rng.choice(readable if rng.random() < 0.7 else list(framing.REFUSED.values()))
+                data = mutate(rng, stream, most=rng.choice((1, 2, 4)), tokens=TOKENS) + framing.LAST
                 with report.catching(data):
                     _judge(report, data, await _exchange(port, data))
             if fleet.fleet.processes["gateway"].server.pid != gateway or (await fleet.request("GET", "/live")).status != 200:
@@ -58,7 +58,10 @@ def _judge(report: Report, data: bytes, received: bytes) -> None:
     bad = [status for status, _ in answered if status >= 500 and status != 503]
     if bad and not (set(bad) == {502} and GUESTS_OWN.search(received)):
         report.fail(f"answered {bad} {sorted(codes)}", data)
-    ours = [request_id for status, request_id in answered if status != 400]
+    # What cannot be read ends its connection; a 400 with an answer behind it was a request that could be read.
+    if answered and answered[-1][0] == 400:
+        answered.pop()
+    ours = [request_id for _, request_id in answered]
     for reader in (framing.read_by_h11, framing.read_by_httptools):
         seen, gave_up = reader(data)
         if ours[: len(seen)] != seen[: len(ours)] or (len(ours) > len(seen) and not gave_up):

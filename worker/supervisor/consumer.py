@@ -112,10 +112,20 @@ class Consumer:
             raise Unavailable("the worker is stopping", code=ErrorCode.DRAINING, retry_after_seconds=1.0)
         flight = Flight(self._accept(request, received), message)
         with self._flights.track(flight):
-            outcome = await self._handler(flight)
+            outcome = await self._outcome(flight)
         self._counters.count(flight.invocation.request.origin.trigger, outcome)
         self._records.finished(flight.invocation, outcome)
         return outcome
+
+    async def _outcome(self, flight: Flight) -> Outcome:
+        """A call that its caller left before it started is written down here: its front writes nothing any more."""
+        try:
+            return await self._handler(flight)
+        except FleetError as error:
+            if flight.cancelled:
+                left = Outcome(kind=OutcomeKind.PLATFORM_FAILED, code=error.code, message=error.message, executed=False)
+                self._records.finished(flight.invocation, left)
+            raise
 
     def _accept(self, request: ExecuteRequest, received: float) -> Invocation:
         ticket = self._verifier.verify(request.ticket)

@@ -45,6 +45,7 @@ class Module:
     content_hash: ContentHash
     descriptor: int
     size: int
+    sha256: str
     holders: int = 0
     forgotten: bool = False
 
@@ -100,7 +101,7 @@ class Modules:
         self._metrics.modules_refused.labels("engine").inc()
         self._forget(module.content_hash)
         await asyncio.to_thread(self._disk.delete, self._fingerprint, module.content_hash)
-        await self._rebuilder.rebuild(module.content_hash, self._fingerprint)
+        await self._rebuilder.rebuild(module.content_hash, self._fingerprint, refused_sha256=module.sha256)
 
     def close(self) -> None:
         """What is still held is closed by its last holder."""
@@ -157,7 +158,7 @@ class Modules:
             await asyncio.to_thread(self._disk.delete, self._fingerprint, content_hash)
             return None
         self._metrics.modules.labels("disk").inc()
-        return Module(content_hash, descriptor, record.cwasm_bytes)
+        return Module(content_hash, descriptor, record.cwasm_bytes, record.cwasm_sha256)
 
     async def _from_store(self, content_hash: ContentHash) -> Module:
         """From the bundle store; when the cwasm is not there or damaged, once more after the registry rebuilt it.
@@ -190,7 +191,7 @@ class Modules:
         except Corrupt as error:
             raise _Damaged(error.message) from error
         self._metrics.modules.labels("store").inc()
-        module = Module(content_hash, descriptor, record.cwasm_bytes)
+        module = Module(content_hash, descriptor, record.cwasm_bytes, record.cwasm_sha256)
         if self._path(content_hash) is None:
             self._owner.start(self._keep_on_disk(module, raw), name="cache module on disk")
         return module

@@ -34,10 +34,13 @@ class Rebuilder:
         self._messaging, self._clock = messaging, clock
         self._asked: OrderedDict[ContentHash, float] = OrderedDict()
 
-    async def rebuild(self, content_hash: ContentHash, fingerprint: str) -> None:
-        """Returns when the store has it. Raises Unavailable, or what the registry said."""
+    async def rebuild(self, content_hash: ContentHash, fingerprint: str, *, refused_sha256: str | None = None) -> None:
+        """Returns when the store has it, and not the one of `refused_sha256`. Raises Unavailable, or what the registry
+        said."""
         self._claim(content_hash)
-        request = codec.encode(PrecompileRequest(content_hash=content_hash, engine_fingerprint=fingerprint))
+        request = codec.encode(
+            PrecompileRequest(content_hash=content_hash, engine_fingerprint=fingerprint, refused_sha256=refused_sha256)
+        )
         try:
             async with (
                 asyncio.timeout(PUBLISH_DEADLINE_SECONDS),

@@ -15,7 +15,7 @@ from schemas.invocation import Outcome
 from schemas.record import Record, status_of
 from service.clock import Clock
 from service.lifecycle import TaskOwner
-from service.records import RecordWriter
+from service.records import MAX_BATCH, RecordWriter
 from worker.supervisor.invocation import Invocation
 
 log = structlog.get_logger()
@@ -35,23 +35,25 @@ class Records:
         self._writer, self._clock = writer, clock
         self._tasks = TaskOwner()
         self._gathered: list[tuple[int, Record]] = []
+        self._pending = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def finished(self, invocation: Invocation, outcome: Outcome) -> None:
         """Write down how an invocation ended that began in an executor, soon: what ends together goes together."""
         record = record_of(invocation, outcome, finished_unix_ms=int(self._clock.now() * 1000))
-        if len(self._tasks) + len(self._gathered) >= MAX_PENDING:
+        if self._pending >= MAX_PENDING:
             log.error("a finished record was dropped: too many wait", invocation=record.invocation)
             return
         if not self._gathered:
             self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._write_gathered)
+        self._pending += 1
         self._gathered.append((invocation.ticket.shard, record))
 
     async def flush(self) -> None:
         """Write what was gathered and wait for what is under way, at most `FLUSH_SECONDS`."""
         self._write_gathered()
         if not await self._tasks.join(timeout_seconds=FLUSH_SECONDS):
-            log.error("finished records were not written", count=len(self._tasks))
+            log.error("finished records were not written", count=self._pending)
 
     async def close(self) -> None:
         """What is under way is given up: `flush` first."""
@@ -60,20 +62,31 @@ class Records:
         await self._tasks.close()
 
     def _write_gathered(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        for shard, record in gathered:
-            self._tasks.start(self._write(shard, record), name="finished record")
+        of_shard: dict[int, list[Record]] = {}
+        for shard, record in self._gathered:
+            of_shard.setdefault(shard, []).append(record)
+        self._gathered = []
+        for shard, records in of_shard.items():
+            for start in range(0, len(records), MAX_BATCH):
+                self._tasks.start(self._write(shard, records[start : start + MAX_BATCH]), name="finished records")
 
-    async def _write(self, shard: int, record: Record) -> None:
+    async def _write(self, shard: int, records: list[Record]) -> None:
+        """All of them or, where that is not sure, all of them again: the ledger takes each once."""
+        try:
+            await self._write_stubbornly(shard, records)
+        finally:
+            self._pending -= len(records)
+
+    async def _write_stubbornly(self, shard: int, records: list[Record]) -> None:
         pause = FIRST_PAUSE_SECONDS
         for _ in range(TRIES):
             try:
-                await self._writer.write(shard, record)
+                await self._writer.write(shard, *records)
                 return
             except Unavailable:
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
-        log.error("a finished record was not written", invocation=record.invocation, tries=TRIES)
+        log.error("finished records were not written", invocations=[one.invocation for one in records], tries=TRIES)
 
 
 def record_of(invocation: Invocation, outcome: Outcome, *, finished_unix_ms: int) -> Record:
