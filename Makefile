@@ -36,10 +36,10 @@ bench: $(STAMP) ## The whole fleet against the bare call, as a table and as JSON
 	$(BIN)/python -m bench
 
 fuzz: $(STAMP) ## Long randomised runs; prints counts and seeds
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz $(TARGET) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 soak: $(STAMP) ## Minutes of load with faults; prints what it found
-	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.soak $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(MINUTES),--minutes $(MINUTES))
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -16,7 +16,7 @@ PAGE = "100"
 
 @dataclass(frozen=True)
 class Run:
-    """One finished row. `after_ms`: from its start at the door to its end in the worker, both on this machine's clock."""
+    """One finished row. `after_ms`: from its start at the door to its end in the worker, on this machine's clock."""
 
     request_id: str
     status: str

@@ -1,7 +1,7 @@
 """Two tenants with the same extension never see each other; what an admin takes away is gone at the next call.
 
-Each tenant has a canary of its own in all that it keeps: storage, secrets, configuration, bodies, log lines, error texts,
-memory. The worker has fewer executors than there are installs, so that they change hands all the time.
+Each tenant has a canary of its own in all that it keeps: storage, secrets, configuration, bodies, log lines, error
+texts, memory. The worker has fewer executors than there are installs, so that they change hands all the time.
 """
 
 from __future__ import annotations
@@ -191,7 +191,9 @@ TRIES = (
     _asks("secrets"),
     _asks("context-v2"),
     _asks("secrets/list-keys", shows=False),
-    _scripted(lambda _me, _other: [{"ask": ["storage-v2", "list-entries", ["asked", {"includeValues": True}]]}], shows=True),
+    _scripted(
+        lambda _me, _other: [{"ask": ["storage-v2", "list-entries", ["asked", {"includeValues": True}]]}], shows=True
+    ),
     _scripted(lambda _me, other: [{"ask": ["storage-v2", "get", ["asked", other.tenant.id]]}]),
     _scripted(lambda _me, other: [{"ask": ["secrets", "get", [f"{other.tenant.id}/{SECRET}"]]}]),
     _scripted(lambda me, _other: [{"log": me.canary}, {"print": me.canary}, {"throw": me.canary}], status=502),

@@ -49,7 +49,7 @@ async def test_builds_of_every_toolchain_answer(fleet: TestFleet, guest: str) ->
 
 
 async def test_an_archive_packed_on_another_system_is_published(fleet: TestFleet) -> None:
-    """AppleDouble shadows beside every file, PAX headers before them, `./` in front: the files count, the rest does not."""
+    """AppleDouble shadows beside every file, PAX headers before them, `./` in front: only the files count."""
     document = json.dumps(manifest_of()).encode()
     component = build.component("echo").read_bytes()
     packed = zstandard.compress(

@@ -1,4 +1,4 @@
-"""S2: endless loops where a guest runs without its handler being on the stack: the deadline is set before all of them."""
+"""S2: endless loops where a guest runs outside of its handler: the deadline is set before all of them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ async def test_S4_a_gibibyte_at_once_is_refused_to_the_guest(one_slot: TestFleet
     await attack.runs()
 
 
-@pytest.mark.parametrize(("guest", "path", "body"), [("grow-fill", "/", b""), ("ask-qjs", "/script", b'[{"grow":true}]')])
+@pytest.mark.parametrize(
+    ("guest", "path", "body"), [("grow-fill", "/", b""), ("ask-qjs", "/script", b'[{"grow":true}]')]
+)
 async def test_S4_a_guest_that_allocates_without_end_is_stopped_at_its_limit(
     one_slot: TestFleet, guest: str, path: str, body: bytes
 ) -> None:

@@ -22,9 +22,43 @@ from tests.fuzz.report import Report
 
 CAPS = Caps(packed_bytes=256 * 1024, unpacked_bytes=1024 * 1024, files=40)
 NAMES = (
-    *(b"a", b"a/b", b"A", b"ui/index.html", b"ui/a.js", b"dist/main.wasm", b"./a", b"././a", b"./", b".", b"..", b"../x"),
-    *(b"a/../../x", b"/etc/passwd", b"//x", b"a//b", b"a/", b"C:\\x", b"c:/x", b"a\\..\\x", b".hidden", b"a/._b", b"\xff"),
-    *(b"e\xcc\x81", b"\xc3\xa9", b"\xef\xbc\x8e\xef\xbc\x8e/x", b"a\nb", b"a\x7f", b"n" * 100, b"manifest.json", b"Manifest.json"),
+    *(
+        b"a",
+        b"a/b",
+        b"A",
+        b"ui/index.html",
+        b"ui/a.js",
+        b"dist/main.wasm",
+        b"./a",
+        b"././a",
+        b"./",
+        b".",
+        b"..",
+        b"../x",
+    ),
+    *(
+        b"a/../../x",
+        b"/etc/passwd",
+        b"//x",
+        b"a//b",
+        b"a/",
+        b"C:\\x",
+        b"c:/x",
+        b"a\\..\\x",
+        b".hidden",
+        b"a/._b",
+        b"\xff",
+    ),
+    *(
+        b"e\xcc\x81",
+        b"\xc3\xa9",
+        b"\xef\xbc\x8e\xef\xbc\x8e/x",
+        b"a\nb",
+        b"a\x7f",
+        b"n" * 100,
+        b"manifest.json",
+        b"Manifest.json",
+    ),
     *(b"a/b/c/d/e/f", b"aux", b"a ", b"~root", b"%2e%2e/x", b"-rf", b""),
 )
 KINDS = (b"0", b"0", b"0", b"0", b"\0", b"5", b"1", b"2", b"3", b"6", b"7", b"S", b"g", b"x", b"L", b"K", b"V")
@@ -52,7 +86,7 @@ def _try(report: Report, data: bytes, directory: Path) -> None:
         report.refused[error.code] += 1
         if error.code is not ErrorCode.BUNDLE_INVALID:
             report.fail(f"refused as {error.code}: {error.message}", data)
-        if outside or list(directory.glob("*")):
+        if outside or any(directory.glob("*")):
             report.fail(f"wrote although it was refused: {outside}", data)
         return
     report.accepted["bundle"] += 1
@@ -73,7 +107,10 @@ def _check_accepted(report: Report, found: Archive, data: bytes, directory: Path
     written = {path: digest for path, digest in files.items() if path != "manifest.json"}
     if (extracted := _on_disk(directory)) != written:
         report.fail(f"extracted {extracted}, not {written}", data)
-    if packing.pack({path: _content(found, directory, path) for path in files}) and found.unpacked_bytes > CAPS.unpacked_bytes:
+    if (
+        packing.pack({path: _content(found, directory, path) for path in files})
+        and found.unpacked_bytes > CAPS.unpacked_bytes
+    ):
         report.fail(f"{found.unpacked_bytes} bytes are over the cap", data)
 
 
@@ -123,7 +160,9 @@ def _entry(rng: random.Random, *, calm: bool) -> bytes:
     if calm:
         return tar_bytes.entry(rng.choice((b"a", b"b/c", b"ui/x", b"./d", b".hidden", b"e\xcc\x81")), data)
     name, kind = rng.choice(NAMES), rng.choice(KINDS)
-    size_field = rng.choice((None,) * 8 + (b"77777777777\0", b"\x80" + bytes(10) + b"\1", b"-0000000001\0", b"00000000008\0"))
+    size_field = rng.choice(
+        (None,) * 8 + (b"77777777777\0", b"\x80" + bytes(10) + b"\1", b"-0000000001\0", b"00000000008\0")
+    )
     own = tar_bytes.header(
         name, 0 if kind == b"5" else len(data), kind=kind, link=rng.choice(LINKS), size_field=size_field,
         prefix=rng.choice((b"",) * 5 + (b"p", b"..", b"/p")),
@@ -137,7 +176,9 @@ def _extension(rng: random.Random, name: bytes) -> bytes:
         case 0:
             return tar_bytes.pax((b"path", rng.choice(NAMES)), kind=rng.choice((b"x", b"x", b"g", b"X")))
         case 1:
-            return tar_bytes.pax((rng.choice((b"size", b"linkpath", b"GNU.sparse.name", b"mtime", b"hdrcharset")), b"1"))
+            return tar_bytes.pax(
+                (rng.choice((b"size", b"linkpath", b"GNU.sparse.name", b"mtime", b"hdrcharset")), b"1")
+            )
         case 2:
             return tar_bytes.long_name(rng.choice(NAMES) + b"n" * rng.choice((0, 150, 300)))
         case _:

@@ -27,9 +27,7 @@ class Compiler:
         """What the jail would answer or raise: Unprocessable, or Internal where the child itself failed."""
         seconds = jail.budget_seconds(len(component))
         with ExitStack() as stack:
-            source, target, verdict = (
-                stack.enter_context(_memory(content)) for content in (component, b"", b"")
-            )
+            source, target, verdict = (stack.enter_context(_memory(content)) for content in (component, b"", b""))
             socket.send_fds(self._socket, [ORDER.pack(seconds, memory_mb)], [source, target, verdict])
             (status,) = STATUS.unpack(self._socket.recv(STATUS.size))
             said = _content(verdict)

@@ -34,7 +34,9 @@ Section = tuple[int, bytes]
 
 def make(rng: random.Random) -> tuple[str, bytes]:
     """How it was made, and the bytes."""
-    kind = rng.choice(("bytes", "bytes", "bytes", "sections", "sections", "mutate", "mutate", "mutate", "smith", "smith"))
+    kind = rng.choice(
+        ("bytes", "bytes", "bytes", "sections", "sections", "mutate", "mutate", "mutate", "smith", "smith")
+    )
     data = _guest(rng.choice(GUESTS))
     match kind:
         case "bytes":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+
 import msgspec
 
 from registry.compile import jail, structure
@@ -18,7 +19,7 @@ from schemas.ids import ContentHash, InstallId, content_hash_of, new_id
 from schemas.install import Resolved
 from schemas.invocation import Limits, Outcome, OutcomeKind
 from tests import worker_stack
-from tests.fuzz import component_bytes, compiling
+from tests.fuzz import compiling, component_bytes
 from tests.fuzz.compiling import Compiler
 from tests.fuzz.report import Report
 from tests.worker_stack import Bench
@@ -68,7 +69,7 @@ async def _try(
 
 
 async def _compile(report: Report, compiler: Compiler, data: bytes, *, kind: str) -> CompileResult | None:
-    """None for what publish refuses. Structure is pure and cheap, so it is asked here first, as the jail's child does."""
+    """None for what publish refuses. Structure is asked here first, as the jail's child does: it is pure and cheap."""
     stage = "structure"
     try:
         structure.check(data, memory_mb=jail.DEFAULT_MEMORY_MB)

@@ -13,17 +13,39 @@ from pathlib import Path
 
 from deploy.embedded.processes import Options
 from tests.cases import test_G1_framing as framing
+from tests.fleet import UNMETERED, Installed, TestFleet, open_fleet
 from tests.fuzz.mutation import mutate
 from tests.fuzz.report import Report
-from tests.fleet import UNMETERED, Installed, TestFleet, open_fleet
 from tests.guests import build
 
 QUIET_SECONDS = 0.5
 """An answer after so long a silence would be late; a stream that wants more bytes is given up."""
 READ_BYTES = 65_536
 TOKENS = (
-    *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b"\t", b"\0", b":", b",", b";", b"0", b"\xff", b"\x0b", b"%00", b"%2f", b"/../"),
-    *(b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"transfer-encoding: identity\r\n", b"expect: 100-continue\r\n"),
+    *(
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\r\n\r\n",
+        b" ",
+        b"\t",
+        b"\0",
+        b":",
+        b",",
+        b";",
+        b"0",
+        b"\xff",
+        b"\x0b",
+        b"%00",
+        b"%2f",
+        b"/../",
+    ),
+    *(
+        b"Content-Length: 5\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"transfer-encoding: identity\r\n",
+        b"expect: 100-continue\r\n",
+    ),
     *(b"connection: keep-alive\r\n", b"upgrade: h2c\r\n", b"x-http-method-override: DELETE\r\n", b"GET ", b"HTTP/1.1"),
 )
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
@@ -43,7 +65,10 @@ async def run(report: Report) -> None:
                 data = mutate(rng, stream, most=rng.choice((1, 2, 4)), tokens=TOKENS) + framing.LAST
                 with report.catching(data):
                     _judge(report, data, await _exchange(port, data))
-            if fleet.fleet.processes["gateway"].server.pid != gateway or (await fleet.request("GET", "/live")).status != 200:
+            if (
+                fleet.fleet.processes["gateway"].server.pid != gateway
+                or (await fleet.request("GET", "/live")).status != 200
+            ):
                 report.fail("the gateway did not live through it", b"")
 
 
@@ -110,4 +135,6 @@ def _at_an_extension(install: Installed) -> list[bytes]:
 
 
 def _request(method: bytes, target: bytes, headers: bytes, body: bytes = b"") -> bytes:
-    return method + b" " + target + b" HTTP/1.1\r\n" + framing.HOST + b"x-request-id: first\r\n" + headers + b"\r\n" + body
+    return (
+        method + b" " + target + b" HTTP/1.1\r\n" + framing.HOST + b"x-request-id: first\r\n" + headers + b"\r\n" + body
+    )

@@ -33,15 +33,80 @@ VALID: dict[str, Any] = {
 }
 TEXTS = (
     *("", " ", "a", "*", "/", "..", "../x", "/..", "a/b", "/:a", "/:a/:a", "//", "/a?b", "/a#b", "/%2e%2e", "\\"),
-    *("GET", "get", "TRACE", "1.2.3", "1.2.*", "01.2.3", "1.2.3-rc.1", "99999999999.0.0", "wasm-component@1", "wasm-js@1"),
+    *(
+        "GET",
+        "get",
+        "TRACE",
+        "1.2.3",
+        "1.2.*",
+        "01.2.3",
+        "1.2.3-rc.1",
+        "99999999999.0.0",
+        "wasm-component@1",
+        "wasm-js@1",
+    ),
     *("cap:http.fetch", "http.fetch", "CAP:HTTP.FETCH ", "cap:nothing", "localhost", "127.0.0.1", "[::1]:80", "0x7f.1"),
-    *("example.com:0", "example.com:65536", "http://a.b", "https://a.b", "*.*", "*.1.2.3.4", "ticket.created", "a..b", "#"),
-    *("\0", "\x7f", "\ud800", "\u202e", "é", "e\u0301", "ß", "İ", "a" * 300, "ui/index.html", "ui/../x", "__proto__", "$"),
+    *(
+        "example.com:0",
+        "example.com:65536",
+        "http://a.b",
+        "https://a.b",
+        "*.*",
+        "*.1.2.3.4",
+        "ticket.created",
+        "a..b",
+        "#",
+    ),
+    *(
+        "\0",
+        "\x7f",
+        "\ud800",
+        "\u202e",
+        "é",
+        "e\u0301",
+        "ß",
+        "İ",
+        "a" * 300,
+        "ui/index.html",
+        "ui/../x",
+        "__proto__",
+        "$",
+    ),
 )
 NUMBERS = (0, -1, 1, 2, 60_000, 60_001, 2**31, 2**53 - 1, 2**53, 2**63, 2**64, 10**500, 0.5, -0.0, 1.0, 1e308, 1e-320)
 TOKENS = (
-    *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\u0000", b"\\ud800", b"\\u00e9", b"\\/", b"\\x", b"1e999", b"-", b"+1"),
-    *(b"NaN", b"Infinity", b"-0", b"01", b"1.", b".5", b"1E+2", b"null", b"true", b"tru", b"/*", b"//", b"\xef\xbb\xbf"),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b'"',
+        b"\\u0000",
+        b"\\ud800",
+        b"\\u00e9",
+        b"\\/",
+        b"\\x",
+        b"1e999",
+        b"-",
+        b"+1",
+    ),
+    *(
+        b"NaN",
+        b"Infinity",
+        b"-0",
+        b"01",
+        b"1.",
+        b".5",
+        b"1E+2",
+        b"null",
+        b"true",
+        b"tru",
+        b"/*",
+        b"//",
+        b"\xef\xbb\xbf",
+    ),
     *(b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\0", b"\x0b", b"\xc2\xa0", b"\xe2\x80\xa8", b"'"),
 )
 
@@ -86,14 +151,14 @@ def _try_parser(report: Report, data: bytes) -> None:
 
 
 def _check_refusal(report: Report, error: Unprocessable, data: bytes) -> None:
-    problems = error.extra["problems"]
+    problems: Any = error.extra["problems"]
     named = all(problem["path"] and problem["message"] for problem in problems)
     if error.code is not ErrorCode.MANIFEST_INVALID or not problems or not named:
         report.fail(f"refused as {error.code} with problems {problems!r}", data)
     if len(problems) > manifest.MAX_PROBLEMS + 1:
         report.fail(f"{len(problems)} problems in one answer", data)
-    json.dumps(problems).encode()
-    error.message.encode()
+    # As the gateway sends it.
+    orjson.dumps({"message": error.message, "problems": problems})
 
 
 def _without_hash(parsed: manifest.Manifest) -> dict[str, Any]:

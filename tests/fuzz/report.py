@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FAILURES = Path(__file__).resolve().parents[2] / ".cache" / "fuzz" / "failures"
+MAX_KEPT = 100
 MAX_SHOWN, MAX_SHOWN_CHARACTERS = 10, 400
 
 
@@ -55,10 +56,11 @@ class Report:
 
     def fail(self, what: str, data: bytes) -> None:
         """Note a broken promise; keep the input that broke it, and beside it all of `what`."""
-        FAILURES.mkdir(parents=True, exist_ok=True)
         file = FAILURES / f"{self.target}-{self.plan.seed}-{self._number}.bin"
-        file.write_bytes(data)
-        file.with_suffix(".txt").write_text(what)
+        if len(self.failures) < MAX_KEPT:
+            FAILURES.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+            file.with_suffix(".txt").write_text(what)
         self.failures.append(f"input {self._number} ({file}): {what.strip().splitlines()[-1][:MAX_SHOWN_CHARACTERS]}")
 
     @contextmanager

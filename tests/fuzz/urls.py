@@ -32,8 +32,46 @@ INNER = (
 OUTER = ("8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4001:80b::200e")
 NAMES = ("api.example", "inside.example", "mixed.example", "localhost", "metadata.internal", "xn--bcher-kva.example")
 SPECIAL = (
-    *("@", ":", "/", "\\", "#", "?", "%00", "%2f", "%40", "%2e", ".", "。", "．", "\t", "\n", " ", "[", "]", "%", "0x", "::"),
-    *("\u2100", "\u200b", "ⓛ", "１", "user:pw@", "http://", "//", ";", "&", "=", "127.1", ":80", ":0", ":65536", ":+80"),
+    *(
+        "@",
+        ":",
+        "/",
+        "\\",
+        "#",
+        "?",
+        "%00",
+        "%2f",
+        "%40",
+        "%2e",
+        ".",
+        "。",
+        "．",
+        "\t",
+        "\n",
+        " ",
+        "[",
+        "]",
+        "%",
+        "0x",
+        "::",
+    ),
+    *(
+        "\u2100",
+        "\u200b",
+        "ⓛ",
+        "１",
+        "user:pw@",
+        "http://",
+        "//",
+        ";",
+        "&",
+        "=",
+        "127.1",
+        ":80",
+        ":0",
+        ":65536",
+        ":+80",
+    ),
 )
 CASES = {"invalid-url", "not-allowed", "transport", "internal"}
 
@@ -88,7 +126,7 @@ async def _try(
     report: Report, egress: Egress, names: Names, witness: Witness, *, url: str, hosts: tuple[str, ...], shown: bytes
 ) -> None:
     witness.dialled.clear()
-    asked = {"method": "GET", "url": url, "headers": [], "body": None}
+    asked: dict[str, Any] = {"method": "GET", "url": url, "headers": [], "body": None}
     value, reason = await egress.fetch(
         asked, tenant=TenantId("t"), hosts_allowed=hosts, allowance=Allowance(), left=5.0
     )
@@ -202,21 +240,32 @@ def _spelled(rng: random.Random, address: Address) -> str:
     """One of the many ways to write an address that some reader takes for it."""
     number = int(address)
     if isinstance(address, ipaddress.IPv6Address):
-        return rng.choice((f"[{address}]", f"[{address.exploded}]", f"[{address}%25lo]", str(address), f"[{address}].".upper()))
+        return rng.choice(
+            (f"[{address}]", f"[{address.exploded}]", f"[{address}%25lo]", str(address), f"[{address}].".upper())
+        )
     parts = str(address).split(".")
     short = f"{parts[0]}.{number & 0xFFFFFF}"
     octal, hexadecimal = ".".join(f"0{int(part):o}" for part in parts), ".".join(hex(int(part)) for part in parts)
     mapped = f"[::ffff:{address}]"
-    return rng.choice((str(address), f"{address}.", str(number), hex(number), short, octal, hexadecimal, mapped, f"0{number:o}"))
+    return rng.choice(
+        (str(address), f"{address}.", str(number), hex(number), short, octal, hexadecimal, mapped, f"0{number:o}")
+    )
 
 
 def _answers(rng: random.Random) -> list[str]:
-    kinds = {0: [], 1: [rng.choice(INNER)], 2: [rng.choice(OUTER)], 3: [*rng.sample(OUTER, 2), rng.choice(INNER)]}
-    kinds[4] = [str(ipaddress.IPv6Address(rng.getrandbits(128)))]
-    kinds[5] = [str(ipaddress.IPv4Address(rng.getrandbits(32)))]
-    answers = kinds[rng.randrange(6)]
-    rng.shuffle(answers)
-    return answers
+    match rng.randrange(6):
+        case 0:
+            return []
+        case 1:
+            return [rng.choice(INNER)]
+        case 2:
+            return [rng.choice(OUTER)]
+        case 3:
+            return rng.sample([*rng.sample(OUTER, 2), rng.choice(INNER)], 3)
+        case 4:
+            return [str(ipaddress.IPv6Address(rng.getrandbits(128)))]
+        case _:
+            return [str(ipaddress.IPv4Address(rng.getrandbits(32)))]
 
 
 INNER_ENTRIES = tuple(f"[{text}]" if ":" in text else text for text in INNER)

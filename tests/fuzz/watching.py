@@ -17,7 +17,19 @@ Listener = Callable[[str, tuple[Any, ...]], None]
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = frozenset(
     f"os.{name}"
-    for name in ("mkdir", "rename", "link", "symlink", "remove", "rmdir", "truncate", "chmod", "chown", "utime", "mknod")
+    for name in (
+        "mkdir",
+        "rename",
+        "link",
+        "symlink",
+        "remove",
+        "rmdir",
+        "truncate",
+        "chmod",
+        "chown",
+        "utime",
+        "mknod",
+    )
 )
 _listeners: list[Listener] = []
 
@@ -41,7 +53,7 @@ def only_writes_below(directory: Path) -> Iterator[list[str]]:
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
         for path in _changed_paths(event, arguments):
-            real = os.path.realpath(path)
+            real = os.path.realpath(os.fsdecode(path))
             if real != root and not real.startswith(root + os.sep):
                 outside.append(f"{event} {path!r}")
 
