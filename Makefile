@@ -14,7 +14,7 @@ dev: $(STAMP) ## Start everything, publish and install the examples, stay up unt
 	@exec $(BIN)/alga dev --data $(DATA)
 
 test: $(STAMP) ## Everything that must pass; attack and fault cases at a tenth of their counts
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(STAMP) ## Unit, contract and architecture tests, in seconds
 	$(BIN)/pytest tests/unit tests/architecture -n $(WORKERS)

@@ -19,11 +19,12 @@ def header(
     prefix: bytes = b"",
     magic: bytes = b"ustar\x0000",
     size_field: bytes | None = None,
+    mode: bytes = b"0000644\0",
 ) -> bytes:
     """One header block with a right checksum. `name` may hold anything that fits in 100 bytes."""
     block = bytearray(BLOCK)
     block[0 : len(name)] = name
-    block[100:108] = b"0000644\0"
+    block[100:108] = mode
     block[108:116] = block[116:124] = b"0000000\0"
     block[124:136] = size_field if size_field is not None else b"%011o\0" % size
     block[136:148] = b"%011o\0" % 0

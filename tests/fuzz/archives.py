@@ -149,7 +149,7 @@ def _tar(rng: random.Random) -> bytes:
     entries = [tar_bytes.entry(b"manifest.json", tar_bytes.MANIFEST)] if rng.random() < 0.95 else []
     calm = rng.random() < 0.4
     for _ in range(rng.randrange(5)):
-        entries += [_entry(rng, calm=calm)]
+        entries += [_entry(rng, calm=calm or rng.random() < 0.6)]
     rng.shuffle(entries)
     end = rng.choice((tar_bytes.END,) * 6 + (b"", bytes(tar_bytes.BLOCK), tar_bytes.END + b"x", bytes(10_240)))
     return b"".join(entries) + end

@@ -117,6 +117,11 @@ def test_a_bundle_without_a_manifest_at_its_root_is_refused() -> None:
         (tar_bytes.bundle(end=b""), "ends in the middle of an entry"),
         (tar_bytes.bundle(end=tar_bytes.END + b"hidden" + bytes(506)), "bytes after its end"),
         (tar_bytes.bundle(tar_bytes.long_name(b"a")), "extended header without an entry"),
+        (tar_bytes.bundle(tar_bytes.entry(b"a", kind=b"K")), "extended header without an entry"),
+        (tar_bytes.bundle(tar_bytes.pax((b"mtime", b"1"), kind=b"g")), "extended header without an entry"),
+        (tar_bytes.bundle(tar_bytes.entry(b"a", mode=b"00006$4\0")), "number at byte 100 is not an octal number"),
+        (tar_bytes.bundle(tar_bytes.entry(b"")), "has an empty segment"),
+        (tar_bytes.bundle(tar_bytes.entry(b"./")), "has an empty segment"),
         (tar_bytes.bundle(b"\1" * 512), "checksum"),
     ],
 )
