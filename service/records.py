@@ -7,9 +7,11 @@ Fronts write the started record, workers the finished one; the ledger (`registry
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 from typing import NamedTuple
 
-from schemas import codec, ids, subjects
+from schemas import codec, subjects
 from schemas.errors import FleetError, Unavailable
 from schemas.record import Record, RecordBatch
 from service import streams
@@ -38,6 +40,8 @@ class RecordWriter:
 
     def __init__(self, messaging: Messaging, tasks: TaskOwner, clock: Clock) -> None:
         self._messaging, self._tasks, self._clock = messaging, tasks, clock
+        # Random bits are a system call each; one name and a count are as unique.
+        self._name, self._numbers = secrets.token_hex(11), itertools.count(1)
         self._waiting: dict[int, list[_Waiting]] = {}
         self._in_flight: set[int] = set()
         self._down_until = 0.0
@@ -78,7 +82,9 @@ class RecordWriter:
 
     async def _send(self, shard: int, waiting: list[_Waiting]) -> _Sent:
         batch = codec.encode(RecordBatch(records=tuple(record for records, _ in waiting for record in records)))
-        append = streams.Append(self._messaging, subjects.record(shard), batch, message_id=ids.uuid7())
+        append = streams.Append(
+            self._messaging, subjects.record(shard), batch, message_id=f"{self._name}.{next(self._numbers)}"
+        )
         try:
             await append.send()
         except FleetError as error:
