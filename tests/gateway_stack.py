@@ -28,26 +28,11 @@ from service import cluster, streams
 from service.messaging import Messaging
 from service.settings import NatsSettings, PostgresSettings, StoreSettings
 from tests.fixtures_postgres import new_database
+from tests.fleet import Answer as Reply
 
 ORIGIN = "https://app.example"
 RUNNER_TOKEN = "a-runner-token-of-these-tests"
 CLOSED_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer over HTTP."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def code(self) -> str:
-        return str(self.json()["error"]["code"])
 
 
 @dataclass(frozen=True)

@@ -292,8 +292,7 @@ async def start(root: Path, store_settings: StoreSettings | None = None) -> Asyn
         ):
             await cluster.declare(declaring, shard_count=NatsSettings(url="").shard_count)
             await streams.declare(declaring)
-            bucket = await declaring.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)
-            del bucket
+            await declaring.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)
             watching = await messaging.bucket(WORKERS_BUCKET, ttl_seconds=WORKER_TTL_SECONDS)
             dispatcher = Dispatcher(messaging, await watching.watch(owner, clock), clock)
             yield Bench(
